@@ -1,0 +1,55 @@
+package backend
+
+import "cambium/src/tensor"
+
+// Backend is one device as one rank sees it.
+type Backend interface {
+	// Name says what computes, for logs: "cpu avx512, 2 workers".
+	Name() string
+	// Workers is the number of processor threads that compute together (1 for a GPU).
+	Workers() int
+	// Alloc returns zeroed memory, or an error when the device has no more. Label groups it in memory tables.
+	Alloc(label string, bytes int) (*tensor.Memory, error)
+	// Free gives memory back. No operation in flight may use it: Sync first.
+	Free(*tensor.Memory)
+	// Usage is what is allocated now and was at most, in bytes.
+	Usage() Usage
+	// NewStream makes a queue of operations. Streams run independently; events order them.
+	NewStream(name string) Stream
+	// NewEvent makes a marker that one stream records and others wait for.
+	NewEvent() Event
+	// Close waits for all streams and frees everything.
+	Close() error
+}
+
+// Usage counts allocated bytes. ByLabel is the present allocation by label.
+type Usage struct {
+	Current, Peak int
+	ByLabel       map[string]int
+}
+
+// Event is a point in a stream: see Stream.Record. Only the backend that made it can use it.
+type Event interface{ backendEvent() }
+
+// EventBase is embedded by the events of implementations.
+type EventBase struct{}
+
+func (EventBase) backendEvent() {}
+
+// Stream is a queue of operations that run in order.
+type Stream interface {
+	Operations
+
+	// Record marks the work enqueued so far; Wait makes later work of this stream wait for a recorded event.
+	Record(Event)
+	Wait(Event)
+	// Do runs f on the host in stream order: later operations start after it returned. An error ends the stream:
+	// everything after it is skipped, and Sync returns it.
+	Do(name string, f func() error)
+	// Sync waits until everything enqueued is done and returns the first error since the last Sync, if any.
+	Sync() error
+	// Upload copies host memory to the device in stream order, Download the other way; dst or src must stay untouched
+	// until the stream has passed them. The element types are the tensor's own, raw.
+	Upload(dst tensor.Tensor, src []byte)
+	Download(dst []byte, src tensor.Tensor)
+}

@@ -1,0 +1,197 @@
+package backend
+
+import "cambium/src/tensor"
+
+// Operations is everything that a device computes. All tensors of a call are fp32 unless its comment says otherwise;
+// outputs must not overlap inputs unless the comment allows it. An absent (zero) Tensor leaves an optional part out.
+type Operations interface {
+	// Fill sets every element of X to Value. X may be of any type.
+	Fill(x tensor.Tensor, value float32)
+	// Copy is dst = src, element by element, with conversion between floating-point types (round to nearest even).
+	Copy(dst, src tensor.Tensor)
+	// Axpy is y += a x. fp32 y; x fp32, bf16 or fp16.
+	Axpy(y, x tensor.Tensor, a float32)
+	// Scale is x *= a.
+	Scale(x tensor.Tensor, a float32)
+	// ScaleColumns is x[n,j] *= v[j]: the masks of growing FFN units.
+	ScaleColumns(x, v tensor.Tensor)
+	// ColumnSum is out[j] (+)= sum_n x[n,j]: the gradient of a bias.
+	ColumnSum(out, x tensor.Tensor, accumulate bool)
+	// SumSquares is out[0] (+)= sum x^2 in fp64 (out is fp64[1]). A non-finite element makes it non-finite.
+	SumSquares(out, x tensor.Tensor, accumulate bool)
+
+	Gemm(Gemm)
+	EmbeddingForward(Embedding)
+	EmbeddingBackward(Embedding)
+	NormForward(Norm)
+	NormBackward(NormGrad)
+	Rotary(Rotary)
+	AttentionForward(Attention)
+	AttentionBackward(AttentionGrad)
+	SwiGLUForward(SwiGLU)
+	SwiGLUBackward(SwiGLU)
+	CrossEntropy(CrossEntropy)
+	AdamW(AdamW)
+}
+
+// Activation is what a Gemm does to its result.
+type Activation uint8
+
+// The activations. GELU is the tanh approximation 0.5 z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))) of Hendrycks and
+// Gimpel (arXiv 1606.08415).
+const (
+	NoActivation Activation = iota
+	GELU                    // C = gelu(z), and Pre = z when present
+	GELUGrad                // C = z * gelu'(Pre): the backward of GELU fused into the GEMM that makes its output gradient
+)
+
+// Gemm is z = Alpha op(A) op(B) [+ Bias], C [+]= act(z).
+//
+//	forward  y  = x W^T      A = x  [N,in]   B = W [out,in], TransB
+//	data     dx = dy W       A = dy [N,out]  B = W [out,in]
+//	weight   dW += dy^T x    A = dy [N,out], TransA, B = x [N,in], Accumulate
+//
+// Higher ranks are seen as Rows x Cols. Any row distance is allowed. C aliases nothing, but with GELUGrad C may be Pre
+// itself. Accumulate goes with NoActivation only.
+type Gemm struct {
+	C, A, B        tensor.Tensor
+	TransA, TransB bool
+	Alpha          float32 // 0 means 1
+	Accumulate     bool
+	Bias           tensor.Tensor // [cols of C]
+	Act            Activation
+	Pre            tensor.Tensor // [rows, cols of C]: out with GELU (optional), in with GELUGrad
+}
+
+// Embedding is X[n] = Scale * (Table[Tokens[n]] + Positions[n mod SeqLen]); backward adds the transpose:
+// DTable[Tokens[n]] += Scale * X[n] (X then holds dX), DPositions[n mod SeqLen] += Scale * X[n].
+// With a table that holds the rows [VocabStart, VocabStart+rows) only, other tokens read zero and get no gradient.
+type Embedding struct {
+	X          tensor.Tensor // [N, C]; forward: out, backward: the gradient, in
+	Tokens     tensor.Tensor // int32 [N]
+	Table      tensor.Tensor // [V, C]; backward: the gradient, accumulated
+	Positions  tensor.Tensor // [SeqLen or more, C], optional; backward: the gradient, accumulated
+	SeqLen     int
+	Scale      float32
+	VocabStart int
+}
+
+// NormMask is the growing part of a norm (facts: MSG, arXiv 2305.02869, mended for pre-norm blocks). With m[j] = 1 for
+// j < Old and V beyond, S = sum(m) = Old + V (C-Old):
+//
+//	mu = sum(m x)/S (LayerNorm; RMSNorm: 0)   q = sum(m (x-mu)^2)/Divisor   r = 1/sqrt(q+eps)   xh = (x-mu) r
+//	y  = m (g xh + b)
+//
+// Divisor is C for the form with folded gains, S for MSG's own. The zero NormMask means "no mask": S = Divisor = C.
+type NormMask struct {
+	Old     int
+	V       float32
+	Divisor float32
+}
+
+// Norm is LayerNorm or RMSNorm with the residual addition before it:
+//
+//	X = Residual + DeltaScale * Delta   (when Delta is present; otherwise X is input)
+//	Y = m * (Gain * (X - mu) r + Bias)
+//
+// Delta may alias Y (it is read before Y is written), Residual may alias X.
+type Norm struct {
+	X, Y            tensor.Tensor // [N, C]
+	Residual, Delta tensor.Tensor // [N, C], optional together
+	DeltaScale      float32       // 0 means 1. Exactly 0 is not needed: growth starts at 1/K
+	Gain            tensor.Tensor // [C]
+	Bias            tensor.Tensor // [C], optional; LayerNorm only
+	Mean, RStd      tensor.Tensor // [N]: out, for the backward pass; Mean absent for RMSNorm
+	Eps             float32
+	RMS             bool
+	Mask            NormMask
+}
+
+// NormGrad is the backward of Norm, with respect to X; h = Gain dY, A = sum(m h)/S (RMSNorm: 0), B = sum(m h xh)/Divisor:
+//
+//	DX = DResidual + m r (h - A - xh B)     DGain += sum_n m dY xh     DBias += sum_n m dY
+//
+// DResidual (optional) may alias DX; DY may alias DX.
+type NormGrad struct {
+	X, DY, DX    tensor.Tensor // [N, C]
+	DResidual    tensor.Tensor // [N, C], optional
+	Gain         tensor.Tensor // [C]
+	Mean, RStd   tensor.Tensor // [N]
+	DGain, DBias tensor.Tensor // [C], accumulated; DBias optional
+	RMS          bool
+	Mask         NormMask
+}
+
+// Rotary turns the pairs (x[i], x[i+D/2]) of every head in place by the angle of the token's position
+// (RoPE, arXiv 2104.09864, half-split pairs; xPos, arXiv 2212.10554, when the tables carry its scales):
+//
+//	x1' = x1 Cos[t,i] - x2 Sin[t,i]     x2' = x2 Cos[t,i] + x1 Sin[t,i]      t = n mod SeqLen
+//
+// Inverse applies the transposed map, which is the backward pass: Sin with the other sign.
+type Rotary struct {
+	X        tensor.Tensor // [N, heads*D], any row distance
+	Cos, Sin tensor.Tensor // [SeqLen or more, D/2]
+	HeadDim  int
+	SeqLen   int
+	Inverse  bool
+}
+
+// Attention is causal attention over sequences of SeqLen tokens:
+//
+//	S = Scale Q K^T,  P = softmax(S masked to s <= t),  O = HeadScale[h] * P V,  LSE = log sum exp S
+//
+// Query head h uses key/value head h / (H/K). Never more than a tile of S exists (FlashAttention, arXiv 2205.14135).
+type Attention struct {
+	Q, O      tensor.Tensor // [N, H*D], any row distance
+	K, V      tensor.Tensor // [N, K*D], any row distance
+	LSE       tensor.Tensor // [N/SeqLen, H, SeqLen], out
+	HeadDim   int
+	SeqLen    int
+	Scale     float32
+	HeadScale tensor.Tensor // [H], optional: the mask of growing heads
+}
+
+// AttentionGrad is the backward of Attention. O and LSE are the forward's results (O with HeadScale applied). DQ, DK and
+// DV are overwritten. With s = HeadScale[h]: D_t = sum(dO o O), dP = s dO V^T, dS = P (dP - D), dQ = Scale dS K,
+// dK = Scale dS^T Q, dV = s P^T dO.
+type AttentionGrad struct {
+	Attention
+	DO, DQ tensor.Tensor // [N, H*D], any row distance
+	DK, DV tensor.Tensor // [N, K*D], any row distance
+}
+
+// SwiGLU is Y = silu(G) * U with silu(z) = z/(1+exp(-z)) (arXiv 2002.05202); the backward overwrites
+// DG = DY U silu'(G), DU = DY silu(G).
+type SwiGLU struct {
+	G, U, Y    tensor.Tensor // [N, F], any row distance; the backward does not read Y
+	DY, DG, DU tensor.Tensor // [N, F], any row distance; DG, DU may alias G, U
+}
+
+// CrossEntropy is the fused classifier: Loss[n] = log sum_j<Vocab exp(z[n,j]) - z[n,Targets[n]], and, when GradScale is
+// not 0, Logits is overwritten by GradScale * (softmax(z) - onehot), with zeros from Vocab on.
+// A row whose target is negative has loss 0 and gradient 0.
+type CrossEntropy struct {
+	Logits    tensor.Tensor // [n, >= Vocab]
+	Targets   tensor.Tensor // int32 [n]
+	Loss      tensor.Tensor // [n], out
+	Vocab     int
+	GradScale float32
+}
+
+// AdamW is decoupled weight decay Adam (arXiv 1711.05101) on one tensor seen as a matrix:
+//
+//	g = GradScale * G     M = b1 M + (1-b1) g     V = b2 V + (1-b2) g^2
+//	W = W (1 - LR WD) - LR (M/(1-b1^t)) / (sqrt(V/(1-b2^t)) + Eps)
+//
+// t = Step - max(BirthRow[i], BirthCol[j]): entries that growth added count their own steps. Without births t = Step.
+// Out (optional; fp32, bf16 or fp16) gets the new W, rounded: the weights that the model computes with. It may be absent
+// when W itself is used.
+type AdamW struct {
+	W, G, M, V         tensor.Tensor // [rows, cols], contiguous
+	Out                tensor.Tensor
+	BirthRow, BirthCol tensor.Tensor // int32 [rows], [cols]; both or none
+	Step               int           // counts from 1
+	LR, Beta1, Beta2   float32
+	Eps, WeightDecay   float32
+	GradScale          float32 // clip factor / loss scale
+}
