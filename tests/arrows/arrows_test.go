@@ -1,0 +1,173 @@
+package arrows
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "cambium/src/"
+
+// pure packages are functions from values to values: no I/O, no clock, no goroutines, no device.
+var pure = []string{"arch", "flops", "grid", "layout", "pipeline", "rng", "schedule"}
+
+// forbidden in pure packages: the parts of the standard library that reach outside or run things at the same time.
+var forbidden = []string{
+	"bufio", "context", "crypto/rand", "io", "io/fs", "io/ioutil", "log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http",
+	"os", "os/exec", "os/signal", "runtime", "sync", "sync/atomic", "syscall", "time", "unsafe", "C",
+}
+
+// arrows says what a package may import of Cambium itself. A package that is not listed may import nothing.
+var arrows = map[string][]string{
+	"arch":     {},
+	"rng":      {},
+	"grid":     {},
+	"pipeline": {},
+	"schedule": {},
+	"layout":   {"arch", "grid"},
+	"flops":    {"arch", "grid"},
+
+	"config": {"arch", "schedule"},
+
+	"tensor":              {},
+	"backend":             {"tensor"},
+	"backend/conformance": {"backend", "tensor"},
+	"backend/cpu":         {"backend", "tensor"},
+	"comm":                {"backend", "tensor"},
+	"comm/conformance":    {"backend", "comm", "tensor"},
+	"comm/local":          {"backend", "comm", "tensor"},
+
+	"safetensors": {},
+	"tokenizer":   {},
+	"data":        {"rng", "tokenizer"},
+	"checkpoint":  {"arch", "layout"},
+
+	"model":  {"arch", "backend", "comm", "rng", "tensor"},
+	"optim":  {"arch", "backend", "comm", "grid", "layout", "model", "tensor"},
+	"growth": {"arch", "backend", "comm", "grid", "layout", "model", "optim", "rng", "tensor"},
+	"hf":     {"arch", "safetensors"},
+	"eval":   {"backend", "model", "rng", "tensor"},
+
+	"telemetry": {},
+	"report":    {"telemetry"},
+
+	"train": {
+		"arch", "backend", "backend/cpu", "checkpoint", "comm", "comm/local", "config", "data", "eval", "flops", "grid", "growth",
+		"layout", "model", "optim", "pipeline", "report", "rng", "schedule", "telemetry", "tensor", "tokenizer",
+	},
+}
+
+// imports lists, for every package below src, the packages that its files import; test files count apart.
+func imports(t *testing.T) map[string][]string {
+	t.Helper()
+	root := filepath.Join("..", "..", "src")
+	all := map[string][]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		name := filepath.ToSlash(rel)
+		for _, i := range file.Imports {
+			p, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			all[name] = append(all[name], p)
+		}
+		if all[name] == nil {
+			all[name] = []string{}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 10 {
+		t.Fatalf("only %d packages found below %s", len(all), root)
+	}
+	return all
+}
+
+func TestArrowsGoDownward(t *testing.T) {
+	for pkg, list := range imports(t) {
+		if strings.HasPrefix(pkg, "cmd/") {
+			continue // commands may call everything
+		}
+		allowed, known := arrows[pkg]
+		if !known {
+			t.Errorf("package %s is not in the table of arrows", pkg)
+		}
+		for _, i := range list {
+			if to, own := strings.CutPrefix(i, module); own && !slices.Contains(allowed, to) {
+				t.Errorf("package %s may not import %s", pkg, to)
+			}
+		}
+	}
+}
+
+func TestPurePackagesTouchNothingOutside(t *testing.T) {
+	all := imports(t)
+	for _, pkg := range pure {
+		if _, exists := all[pkg]; !exists {
+			t.Errorf("pure package %s does not exist", pkg)
+		}
+		for _, i := range all[pkg] {
+			if slices.Contains(forbidden, i) {
+				t.Errorf("pure package %s imports %s", pkg, i)
+			}
+			if to, own := strings.CutPrefix(i, module); own && !slices.Contains(pure, to) {
+				t.Errorf("pure package %s imports %s, which is not pure", pkg, to)
+			}
+		}
+	}
+}
+
+func TestTableHasNoCycleAndNoGhost(t *testing.T) {
+	all := imports(t)
+	state := map[string]int{} // 1: on the path, 2: done
+	var visit func(string)
+	visit = func(p string) {
+		switch state[p] {
+		case 1:
+			t.Fatalf("the table of arrows has a cycle through %s", p)
+		case 2:
+			return
+		}
+		state[p] = 1
+		for _, to := range arrows[p] {
+			visit(to)
+		}
+		state[p] = 2
+	}
+	for p := range arrows {
+		visit(p)
+		if _, exists := all[p]; !exists {
+			t.Errorf("the table of arrows names %s, which does not exist", p)
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	for pkg := range imports(t) {
+		text, err := os.ReadFile(filepath.Join("..", "..", "src", pkg, "doc.go"))
+		if err != nil {
+			t.Errorf("package %s has no doc.go", pkg)
+		} else if !strings.HasPrefix(string(text), "// ") {
+			t.Errorf("%s/doc.go does not begin with the package comment", pkg)
+		}
+	}
+}
