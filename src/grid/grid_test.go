@@ -1,0 +1,125 @@
+package grid
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func draw(t *rapid.T) Grid {
+	tp, pp, dp := rapid.IntRange(1, 5).Draw(t, "tp"), rapid.IntRange(1, 5).Draw(t, "pp"), rapid.IntRange(1, 5).Draw(t, "dp")
+	g, err := New(tp*pp*dp, tp, pp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.DP != dp {
+		t.Fatalf("dp %d, want %d", g.DP, dp)
+	}
+	return g
+}
+
+func TestRanksAreNumberedAsMegatronNumbersThem(t *testing.T) {
+	g, err := New(16, 2, 4) // the example of Megatron-LM's parallel_state.py
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		dim  Dim
+		want [][]int
+	}{
+		{TP, [][]int{{0, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 9}, {10, 11}, {12, 13}, {14, 15}}},
+		{DP, [][]int{{0, 2}, {1, 3}, {4, 6}, {5, 7}, {8, 10}, {9, 11}, {12, 14}, {13, 15}}},
+		{PP, [][]int{{0, 4, 8, 12}, {1, 5, 9, 13}, {2, 6, 10, 14}, {3, 7, 11, 15}}},
+		{Embedding, [][]int{{0, 12}, {1, 13}, {2, 14}, {3, 15}}},
+		{Model, [][]int{{0, 1, 4, 5, 8, 9, 12, 13}, {2, 3, 6, 7, 10, 11, 14, 15}}},
+	} {
+		if got := g.Groups(c.dim); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%v groups %v, want %v", c.dim, got, c.want)
+		}
+	}
+	if got, want := g.Describe(7), "tp1/2 pp1/4 dp1/2 rank 7"; got != want {
+		t.Errorf("Describe(7) = %q, want %q", got, want)
+	}
+}
+
+func TestCoordinatesAndRanksAreInverse(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := draw(t)
+		for r := range g.World() {
+			if back := g.Rank(g.Coord(r)); back != r {
+				t.Fatalf("%v: rank %d at %v is rank %d", g, r, g.Coord(r), back)
+			}
+		}
+	})
+}
+
+func TestGroupsOfAKindCoverTheWorldOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := draw(t)
+		for _, d := range []Dim{TP, DP, PP, Embedding, Model} {
+			seen := make([]int, g.World())
+			for _, group := range g.Groups(d) {
+				if !slices.IsSorted(group) {
+					t.Fatalf("%v group %v is not in order", d, group)
+				}
+				for i, r := range group {
+					seen[r]++
+					if color, key := g.Split(d, r); color != group[0] || key != i {
+						t.Fatalf("%v: rank %d splits as (%d, %d), want (%d, %d)", d, r, color, key, group[0], i)
+					}
+				}
+			}
+			for r, n := range seen {
+				want := 1
+				if d == Embedding && !g.FirstStage(r) && !g.LastStage(r) {
+					want = 0
+				}
+				if n != want {
+					t.Fatalf("%v %v: rank %d is in %d groups, want %d", g, d, r, n, want)
+				}
+			}
+		}
+	})
+}
+
+func TestStagesShareLayersEvenly(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := draw(t)
+		layers := rapid.IntRange(0, 40).Draw(t, "layers")
+		at := 0
+		for p := range g.PP {
+			lo, hi := g.Stage(p, layers)
+			if lo != at || hi-lo < layers/g.PP || hi-lo > (layers+g.PP-1)/g.PP {
+				t.Fatalf("stage %d of %d layers on %v is [%d, %d), want to begin at %d", p, layers, g, lo, hi, at)
+			}
+			for l := lo; l < hi; l++ {
+				if got := g.StageOf(l, layers); got != p {
+					t.Fatalf("layer %d is on stage %d, want %d", l, got, p)
+				}
+			}
+			at = hi
+		}
+		if at != layers {
+			t.Fatalf("stages end at layer %d of %d", at, layers)
+		}
+	})
+}
+
+func TestAGridThatDoesNotFitSaysWhy(t *testing.T) {
+	for _, c := range []struct {
+		world, tp, pp int
+		want          string
+	}{
+		{8, 3, 1, "8 ranks cannot be arranged as tensor_model_parallel_size 3"},
+		{0, 1, 1, "0 ranks"},
+		{4, 0, 1, "tensor_model_parallel_size is 0"},
+		{4, 1, -1, "pipeline_model_parallel_size is -1"},
+	} {
+		if _, err := New(c.world, c.tp, c.pp); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("New(%d, %d, %d): %v, want %q", c.world, c.tp, c.pp, err, c.want)
+		}
+	}
+}
