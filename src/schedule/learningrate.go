@@ -27,20 +27,20 @@ const (
 )
 
 // LearningRate is a learning rate over a position x. Any unit that grows with training will do (tokens, samples,
-// iterations, FLOPs), the same for all fields. With c the falling coefficient of the style,
+// iterations, FLOPs), the same for all fields. With c the coefficient of the style, 1 until Top and 0 from End on,
 //
-//	curve(x) = Min + (Max - Min) c(x),      c = 1 at Begin + Warmup (Begin, when StageBegin lies beyond it), 0 from End on
-//	lr(x)    = curve(x)                                                     x >= StageBegin + Warmup
-//	lr(x)    = curve(StageBegin + Warmup) (From + (1-From) (x-StageBegin)/Warmup)        before that
+//	curve(x) = Min + (Max - Min) c(x)
+//	lr(x)    = curve(x)                                                          x >= Start + Warmup
+//	lr(x)    = curve(Start + Warmup) (From + (1-From) (x-Start)/Warmup)          before that
 //
-// A growth stage that restarts has Begin = StageBegin and its own Max and End. One that continues keeps the Begin and End
-// of the run, "inherits the previous learning rate and adheres to the same schedule" (FLM-101B, arXiv 2309.03852,
-// section 2.4), and only warms up anew.
+// A growth stage that restarts begins at Start, has its own Max and End, and Top = Start + Warmup as in Megatron. One that
+// continues keeps Max, Top and End of the stage before: it "inherits the previous learning rate and adheres to the same
+// schedule" (FLM-101B, arXiv 2309.03852, section 2.4), and only warms up anew at its own Start.
 type LearningRate struct {
 	Max, Min   float64
 	Style      Style
-	Begin, End float64 // where the curve begins, and where it has come down to Min. Constant ignores End
-	StageBegin float64 // where the warm-up begins: Begin, or the start of a later growth stage
+	Top, End   float64 // where the curve begins to fall, and where it has come down to Min. Constant ignores both
+	Start      float64 // where the growth stage and its warm-up begin
 	Warmup     float64 // length of the linear warm-up
 	From       float64 // share of the learning rate at which the warm-up starts: 0 at first, 0.1 at growth
 	DecayShape Decay   // WSD; "" is linear
@@ -56,8 +56,6 @@ func (l LearningRate) Check() error {
 		return fmt.Errorf("min_lr %g: want a number between 0 and lr %g", l.Min, l.Max)
 	case !(l.Warmup >= 0) || !(l.From >= 0 && l.From <= 1):
 		return fmt.Errorf("learning-rate warm-up of length %g from share %g: want a length of at least 0 and a share between 0 and 1", l.Warmup, l.From)
-	case l.StageBegin < l.Begin:
-		return fmt.Errorf("learning rate: the stage begins at %g, before its curve at %g", l.StageBegin, l.Begin)
 	}
 	switch l.Style {
 	case Constant:
@@ -66,8 +64,11 @@ func (l LearningRate) Check() error {
 	default:
 		return fmt.Errorf("lr_decay_style %q: want constant, linear, cosine or WSD", string(l.Style))
 	}
-	if l.Warmup > l.End-l.StageBegin {
-		return fmt.Errorf("learning-rate warm-up of length %g is longer than what is left of the curve, %g", l.Warmup, l.End-l.StageBegin)
+	if l.Warmup > l.End-l.Start {
+		return fmt.Errorf("learning-rate warm-up of length %g is longer than what is left of the curve, %g", l.Warmup, l.End-l.Start)
+	}
+	if l.Top > l.End {
+		return fmt.Errorf("learning rate: the curve begins to fall at %g, after its end at %g", l.Top, l.End)
 	}
 	if l.Style != WSD {
 		return nil
@@ -77,8 +78,8 @@ func (l LearningRate) Check() error {
 	default:
 		return fmt.Errorf("lr_wsd_decay_style %q: want linear, minus_sqrt or cosine", string(l.DecayShape))
 	}
-	if !(l.DecayPart >= 0) || l.DecayPart > l.End-l.Begin {
-		return fmt.Errorf("WSD decay of length %g: want a length between 0 and that of the curve, %g", l.DecayPart, l.End-l.Begin)
+	if !(l.DecayPart >= 0) || l.DecayPart > l.End-l.Top {
+		return fmt.Errorf("WSD decay of length %g: want a length between 0 and that of the curve, %g", l.DecayPart, l.End-l.Top)
 	}
 	return nil
 }
@@ -87,8 +88,8 @@ func (l LearningRate) Check() error {
 // first step of a warm-up over n steps gets Max/n, not 0 as in Megatron, where it trains nothing, and the last step of the
 // curve gets Min.
 func (l LearningRate) At(x float64) float64 {
-	if w := x - l.StageBegin; l.Warmup > 0 && w < l.Warmup {
-		return l.curve(l.StageBegin+l.Warmup) * (l.From + (1-l.From)*max(w, 0)/l.Warmup)
+	if w := x - l.Start; l.Warmup > 0 && w < l.Warmup {
+		return l.curve(l.Start+l.Warmup) * (l.From + (1-l.From)*max(w, 0)/l.Warmup)
 	}
 	return l.curve(x)
 }
@@ -99,15 +100,11 @@ func (l LearningRate) curve(x float64) float64 {
 
 // coefficient is c(x) of LearningRate: 1 at the top, 0 at the end.
 func (l LearningRate) coefficient(x float64) float64 {
-	top := l.Begin // where the curve begins to fall
-	if l.StageBegin == l.Begin {
-		top += l.Warmup
-	}
 	switch l.Style {
 	case Cosine:
-		return falling(DecayCosine, share(x, top, l.End))
+		return falling(DecayCosine, share(x, l.Top, l.End))
 	case Linear:
-		return falling(DecayLinear, share(x, top, l.End))
+		return falling(DecayLinear, share(x, l.Top, l.End))
 	case WSD:
 		return falling(l.DecayShape, share(x, l.End-l.DecayPart, l.End))
 	}

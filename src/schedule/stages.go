@@ -34,7 +34,7 @@ func NewTimeline(stages []Stage) (*Timeline, error) {
 		if err := s.Batch.Check(); err != nil {
 			return nil, fmt.Errorf("growth stage %d: %w", i, err)
 		}
-		steps, samples := s.walk(s.Tokens, -1)
+		steps, samples := s.walk(s.Tokens)
 		t.steps = append(t.steps, steps)
 		t.sample = append(t.sample, t.sample[i]+samples)
 		t.begin = append(t.begin, t.begin[i]+samples*int64(s.SeqLength))
@@ -42,17 +42,14 @@ func NewTimeline(stages []Stage) (*Timeline, error) {
 	return t, nil
 }
 
-// walk takes steps until the stage consumed tokens, or limit steps were taken (no limit when negative), and returns how
-// many steps and samples that were. Steps of one size are counted together.
-func (s Stage) walk(tokens, limit int64) (steps, samples int64) {
+// walk takes steps until the stage consumed tokens, and returns how many steps and samples that were. Steps after a batch
+// ramp are counted together.
+func (s Stage) walk(tokens int64) (steps, samples int64) {
 	seq := int64(s.SeqLength)
-	for samples*seq < tokens && steps != limit {
+	for samples*seq < tokens {
 		size, n := int64(s.Batch.At(samples)), int64(1)
 		if samples > s.Batch.RampSamples || s.Batch.RampSamples == 0 {
 			n = (tokens - samples*seq + size*seq - 1) / (size * seq)
-			if limit >= 0 {
-				n = min(n, limit-steps)
-			}
 		}
 		steps, samples = steps+n, samples+n*size
 	}
@@ -104,7 +101,7 @@ func (t *Timeline) At(consumed int64) (Place, error) {
 		return p, nil
 	}
 	s, inside := t.stages[stage], consumed-t.begin[stage]
-	steps, samples := s.walk(inside, -1)
+	steps, samples := s.walk(inside)
 	if samples*int64(s.SeqLength) != inside {
 		return Place{}, fmt.Errorf("%d consumed tokens lie inside a step of growth stage %d: its batch size or sequence length differs from the run's that consumed them", consumed, stage)
 	}
