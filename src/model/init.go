@@ -1,0 +1,64 @@
+package model
+
+import (
+	"unsafe"
+
+	"cambium/src/arch"
+	"cambium/src/backend"
+	"cambium/src/rng"
+)
+
+// InitialValues fills dst, row-major, with the initial values of the box [lo, hi) of parameter t of model m: normal
+// numbers of standard deviation t.Std, gains 1, shifts 0, rows of the vocabulary's padding 0. A value depends on the
+// seed, the tensor's name and its global index only, so every layout starts from the same model.
+func InitialValues(dst []float32, m arch.Model, t arch.Tensor, seed uint64, lo, hi []int) {
+	switch t.Role {
+	case arch.Gain:
+		fill(dst, 1)
+		return
+	case arch.Shift:
+		fill(dst, 0)
+		return
+	}
+	rng.NewKey(seed, "init/"+t.Name).FillNormalBox(dst, t.Shape, lo, hi, float32(t.Std))
+	if t.Axes[0] == arch.Vocab {
+		width := 1
+		for i := 1; i < len(t.Shape); i++ {
+			width *= hi[i] - lo[i]
+		}
+		real := min(max(m.VocabSize-lo[0], 0), hi[0]-lo[0])
+		fill(dst[real*width:], 0)
+	}
+}
+
+// Init sets all weights to their initial values and waits until they are on the device.
+func (p *Params) Init(s backend.Stream, seed uint64) error {
+	longest := 0
+	for _, t := range p.tensors {
+		longest = max(longest, t.Len())
+	}
+	buf := make([]float32, longest)
+	for _, t := range p.tensors {
+		v := buf[:t.Len()]
+		InitialValues(v, p.model, t, seed, make([]int, len(t.Shape)), t.Shape)
+		s.Upload(p.Weight(t.Name), bytesOf(v))
+		if err := s.Sync(); err != nil { // buf is used again
+			return err
+		}
+	}
+	return nil
+}
+
+func fill(dst []float32, v float32) {
+	for i := range dst {
+		dst[i] = v
+	}
+}
+
+// bytesOf views fp32 values as raw bytes, as Upload and Download want them.
+func bytesOf(v []float32) []byte {
+	if len(v) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
+}
