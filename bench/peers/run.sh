@@ -1,0 +1,48 @@
+#!/bin/sh
+# Times Cambium against PyTorch (and, when given, llm.c's CPU program) in one interleaved run: every round runs each
+# program once, in turn, so that a machine that slows down slows all of them. Prints one JSON object a run.
+#
+#   bench/peers/run.sh ROUNDS THREADS MODEL LEVEL > out.jsonl
+#
+#   MODEL   124M (GPT-2, batch 4 x 64 tokens) or 30M (6 layers, 384, batch 8 x 256)
+#   LEVEL   native, or avx2: Cambium by CAMBIUM_CPU_LEVEL, PyTorch by its own switches and eager (torch.compile under
+#           these switches gives a loss of NaN)
+#   PYTHON  (environment) a python with torch, default python3
+#   LLMC    (environment) the path of llm.c's train_gpt2, run in its own folder; optional, 124M only
+set -eu
+rounds=$1 threads=$2 model=$3 level=${4:-native}
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+python=${PYTHON:-python3}
+case $model in
+124M) shape="--layers 12 --hidden 768 --heads 12 --batch 4 --seq 64" config=gpt2-124m ;;
+30M) shape="--layers 6 --hidden 384 --heads 6 --batch 8 --seq 256" config=gpt-30m ;;
+*) echo "run.sh: model $model: want 124M or 30M" >&2; exit 2 ;;
+esac
+# Keep freed pages: without this every step faults its large temporaries in again.
+malloc="MALLOC_MMAP_THRESHOLD_=17179869184 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456"
+torch() {
+    # shellcheck disable=SC2086
+    env $malloc OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" "$@"
+}
+for _ in $(seq "$rounds"); do
+    case $level in
+    native)
+        CAMBIUM_CPU_LEVEL= "$root/bin/cambium" bench step --config "$root/configs/$config.yaml" --threads "$threads" --steps 6 --json
+        # shellcheck disable=SC2086
+        torch "$python" "$here/torch_gpt.py" $shape --threads "$threads" --steps 6 --compile --json
+        # shellcheck disable=SC2086
+        torch "$python" "$here/torch_gpt.py" $shape --threads "$threads" --steps 6 --json
+        ;;
+    avx2)
+        CAMBIUM_CPU_LEVEL=avx2 "$root/bin/cambium" bench step --config "$root/configs/$config.yaml" --threads "$threads" --steps 6 --json
+        # shellcheck disable=SC2086
+        torch ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+            "$python" "$here/torch_gpt.py" $shape --threads "$threads" --steps 6 --json
+        ;;
+    *) echo "run.sh: level $level: want native or avx2" >&2; exit 2 ;;
+    esac
+    if [ -n "${LLMC:-}" ] && [ "$level" = native ]; then
+        (cd "$(dirname "$LLMC")" && OMP_NUM_THREADS=$threads "./$(basename "$LLMC")") | "$python" "$here/read_llmc.py" "$model" "$threads"
+    fi
+done
