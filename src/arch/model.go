@@ -110,7 +110,7 @@ func (m Model) Function() Function {
 
 // Mask is the state of a growth ramp: what is new, and how far it has come. The zero Mask means "not growing".
 type Mask struct {
-	V             float64 `json:"v"`                          // in (0, 1]
+	V             float64 `json:"v"`                          // in [0, 1]; 0 only to probe what growth preserved: nothing new learns there
 	OldHidden     int     `json:"old_hidden,omitempty"`       // hidden dims before; 0: did not grow
 	OldFFN        int     `json:"old_ffn,omitempty"`          // FFN units before; 0: did not grow
 	NewHeads      []int   `json:"new_heads,omitempty"`        // query heads that did not exist
@@ -120,4 +120,6 @@ type Mask struct {
 }
 
 // Active tells whether the masked kernels are needed.
-func (k Mask) Active() bool { return k.V > 0 && k.V < 1 }
+func (k Mask) Active() bool {
+	return k.V < 1 && (k.OldHidden > 0 || k.OldFFN > 0 || len(k.NewHeads) > 0 || len(k.NewLayers) > 0)
+}

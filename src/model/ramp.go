@@ -1,6 +1,8 @@
 package model
 
 import (
+	"math"
+
 	"cambium/src/arch"
 	"cambium/src/backend"
 	"cambium/src/tensor"
@@ -72,10 +74,11 @@ func (r *ramp) refresh(s backend.Stream) {
 	}
 }
 
-// branch is the factor of a layer's two branches: V in a new layer, else 1.
+// branch is the factor of a layer's two branches: V in a new layer, else 1. A probe at V = 0 gets the smallest number that
+// is not 0, because 0 means 1 to the operations: it adds nothing to a residual stream.
 func (r *ramp) branch(layer int) float32 {
 	if r.active && r.isNew[layer] {
-		return r.v
+		return max(r.v, math.SmallestNonzeroFloat32)
 	}
 	return 1
 }
