@@ -1,0 +1,61 @@
+package cpu
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// spinRounds bounds how long a waiter spins before it parks: about 5 microseconds. A parked goroutine takes longer than
+// that to wake up; spinning on would take the core from another rank.
+const spinRounds = 30
+
+// gate is a counter that only grows and that goroutines wait on. One goroutine at a time advances it.
+type gate struct {
+	value atomic.Uint64
+	_     [cacheLine - 8]byte // waiters poll value: keep the rest off its line
+	alarm atomic.Uint64       // the smallest value that a parked goroutine waits for
+	mu    sync.Mutex
+	cond  sync.Cond
+}
+
+func (g *gate) init() {
+	g.cond.L = &g.mu
+	g.alarm.Store(math.MaxUint64)
+}
+
+// advance sets the counter and wakes whoever waits for no more than v.
+func (g *gate) advance(v uint64) {
+	g.value.Store(v)
+	if g.alarm.Load() > v {
+		return
+	}
+	g.mu.Lock()
+	g.alarm.Store(math.MaxUint64)
+	g.cond.Broadcast()
+	g.mu.Unlock()
+}
+
+// await returns once the counter has reached at: it spins for the given number of rounds and then parks.
+func (g *gate) await(at uint64, spin int) {
+	for range spin {
+		if g.value.Load() >= at {
+			return
+		}
+		pause(4)
+	}
+	if g.value.Load() >= at {
+		return
+	}
+	g.mu.Lock()
+	for {
+		// The alarm is set before the counter is read, and advance writes the counter before it reads the alarm: one of
+		// the two sees the other.
+		g.alarm.Store(min(g.alarm.Load(), at))
+		if g.value.Load() >= at {
+			break
+		}
+		g.cond.Wait()
+	}
+	g.mu.Unlock()
+}
