@@ -1,0 +1,74 @@
+package cpu
+
+import (
+	"fmt"
+
+	"cambium/src/backend"
+)
+
+func (s *stream) embed(name string, run func(*worker, *task), a backend.Embedding) {
+	mustBeF32(name, a.X, a.Table)
+	mustBeI32(name, a.Tokens, a.X.Rows())
+	if a.Table.Cols() != a.X.Cols() {
+		panic(fmt.Sprintf("cpu: %s: table %v for %v", name, a.Table, a.X))
+	}
+	if a.Positions.Present() {
+		mustBeF32(name, a.Positions)
+		if a.Positions.Cols() != a.X.Cols() || a.SeqLen < 1 || a.Positions.Rows() < a.SeqLen {
+			panic(fmt.Sprintf("cpu: %s: positions %v for %v and sequences of %d tokens", name, a.Positions, a.X, a.SeqLen))
+		}
+	}
+	t := s.begin(name, run)
+	t.embedding = a
+	s.commit()
+}
+
+// EmbeddingForward is X[n] = Scale (Table[Tokens[n]] + Positions[n mod SeqLen]).
+func (s *stream) EmbeddingForward(a backend.Embedding) {
+	s.embed("embedding forward", runEmbeddingForward, a)
+}
+
+func runEmbeddingForward(w *worker, t *task) {
+	a, k := &t.embedding, w.kernels()
+	tokens := a.Tokens.I32()
+	lo, hi := w.part(a.X.Rows(), 1)
+	for n := lo; n < hi; n++ {
+		x := row(a.X, n)
+		if id := int(tokens[n]) - a.VocabStart; id >= 0 && id < a.Table.Rows() {
+			copy(x, row(a.Table, id))
+		} else {
+			clear(x)
+		}
+		if a.Positions.Present() {
+			k.axpy(x, row(a.Positions, n%a.SeqLen), 1)
+		}
+		if a.Scale != 1 {
+			k.scale(x, a.Scale)
+		}
+	}
+}
+
+// EmbeddingBackward adds Scale dX to the rows of both tables.
+func (s *stream) EmbeddingBackward(a backend.Embedding) {
+	s.embed("embedding backward", runEmbeddingBackward, a)
+}
+
+// runEmbeddingBackward gives every worker a range of columns: a token that occurs twice is added in the order of the
+// tokens, and no two workers meet in a row.
+func runEmbeddingBackward(w *worker, t *task) {
+	a, k := &t.embedding, w.kernels()
+	tokens := a.Tokens.I32()
+	lo, hi := w.part(a.X.Cols(), 16)
+	if lo == hi {
+		return
+	}
+	for n := range a.X.Rows() {
+		x := row(a.X, n)[lo:hi]
+		if id := int(tokens[n]) - a.VocabStart; id >= 0 && id < a.Table.Rows() {
+			k.axpy(row(a.Table, id)[lo:hi], x, a.Scale)
+		}
+		if a.Positions.Present() {
+			k.axpy(row(a.Positions, n%a.SeqLen)[lo:hi], x, a.Scale)
+		}
+	}
+}

@@ -1,0 +1,3 @@
+package cpu
+
+func (l level) kernels() *kernels { return portableKernels }
