@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Turns the lines of llm.c's CPU program into the JSON of `cambium bench step --json`.
+"""Turns the first lines of llm.c's CPU program into the JSON of `cambium bench step --json`, and then ends it.
 
-    ./train_gpt2 | read_llmc.py MODEL THREADS
+    stdbuf -oL ./train_gpt2 | read_llmc.py MODEL THREADS STEPS
 
 A line reads "step 3: train loss 5.1 (took 1234.5 ms)"; step 0 is not counted: it touches the optimizer's pages first.
 """
@@ -15,6 +15,8 @@ for line in sys.stdin:
         loss = float(m[2])
         if int(m[1]) > 0:
             times.append(float(m[3]))
+        if len(times) == int(sys.argv[3]):
+            break
 if not times:
     raise SystemExit("read_llmc.py: no line of the form 'step N: train loss L (took T ms)' after step 0")
 median = statistics.median(times)

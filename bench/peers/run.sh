@@ -8,7 +8,7 @@
 #   LEVEL   native, or avx2: Cambium by CAMBIUM_CPU_LEVEL, PyTorch by its own switches and eager (torch.compile under
 #           these switches gives a loss of NaN)
 #   PYTHON  (environment) a python with torch, default python3
-#   LLMC    (environment) the path of llm.c's train_gpt2, run in its own folder; optional, 124M only
+#   LLMC    (environment) the path of llm.c's train_gpt2, run in its own folder (make_llmc.py fills it); optional
 set -eu
 rounds=$1 threads=$2 model=$3 level=${4:-native}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -43,6 +43,7 @@ for _ in $(seq "$rounds"); do
     *) echo "run.sh: level $level: want native or avx2" >&2; exit 2 ;;
     esac
     if [ -n "${LLMC:-}" ] && [ "$level" = native ]; then
-        (cd "$(dirname "$LLMC")" && OMP_NUM_THREADS=$threads "./$(basename "$LLMC")") | "$python" "$here/read_llmc.py" "$model" "$threads"
+        (cd "$(dirname "$LLMC")" && OMP_NUM_THREADS=$threads stdbuf -oL "./$(basename "$LLMC")" 2>&1 || true) |
+            "$python" "$here/read_llmc.py" "$model" "$threads" 3
     fi
 done
