@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"cambium/src/arch"
+	"cambium/src/schedule"
 )
 
 // checker completes a run and finds what cannot be. It draws no conclusion from keys that were already found wrong.
@@ -173,7 +174,9 @@ func (c *checker) check() {
 			c.checkGrowth(i, &c.run.Stages[i-1], s)
 		}
 	}
-	c.checkLength()
+	if c.checkLength(); len(c.r.faults) == 0 {
+		c.checkCurves()
+	}
 }
 
 func (c *checker) checkFiles() {
@@ -255,11 +258,6 @@ func (c *checker) checkTrain(i int, s *Stage) {
 	c.require(given, length, "missing: want the length of the stage as train_iters, train_samples or train_tokens")
 	c.require(t.MinLR <= t.LR, of(i, "train.min_lr", "train.lr"), "%v is more than lr (%v)", t.MinLR, t.LR)
 	c.require(t.WarmupInit <= t.LR, of(i, "train.lr_warmup_init", "train.lr"), "%v is more than lr (%v)", t.WarmupInit, t.LR)
-	if given && t.GlobalBatchSize > 0 && t.SeqLength > 0 && i == 0 {
-		key := cond(t.WarmupSamples > 0, "train.lr_warmup_samples", "train.lr_warmup_iters")
-		c.require(s.WarmupIterations() <= s.DecayIterations(), append(of(i, key), length...),
-			"a warm-up of %d steps does not fit into the %d steps of the decay", s.WarmupIterations(), s.DecayIterations())
-	}
 }
 
 // checkLength refuses a total that cannot be counted.
@@ -274,6 +272,21 @@ func (c *checker) checkLength() {
 			key := cond(t.TrainIters > 0, "train.train_iters", cond(t.TrainSamples > 0, "train.train_samples", "train.train_tokens"))
 			c.require(false, of(i, key), "the run has more than %.1e tokens up to here, more than can be counted", float64(1<<62))
 			return
+		}
+	}
+}
+
+// checkCurves lets the learning-rate curves judge themselves, once everything else is sound.
+func (c *checker) checkCurves() {
+	for i, l := range c.run.LearningRates() {
+		tokens := float64(c.run.Stages[i].TokensPerIteration())
+		if length, left := l.Warmup/tokens, (l.End-l.Start)/tokens; l.Style != schedule.Constant && length > left {
+			key := cond(i > 0, "growth.rewarm_iters", cond(c.run.Stages[0].Train.WarmupSamples > 0, "train.lr_warmup_samples", "train.lr_warmup_iters"))
+			c.require(false, of(i, key), "a warm-up of %.0f steps does not fit into the %.0f steps that the learning-rate curve has left", length, left)
+			continue
+		}
+		if err := l.Check(); err != nil {
+			c.require(false, of(i, "train.lr_decay_style"), "%v", err)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 // change (the growth operators' own limits: growth of a head's size and fewer query heads a group are not supported).
 func (c *checker) checkGrowth(i int, before, s *Stage) {
 	a, b := before.Model, s.Model
-	g := s.Growth
 	for _, d := range []struct {
 		key      string
 		old, new int
@@ -18,6 +17,7 @@ func (c *checker) checkGrowth(i int, before, s *Stage) {
 		{"num_layers", a.NumLayers, b.NumLayers}, {"hidden_size", a.HiddenSize, b.HiddenSize},
 		{"ffn_hidden_size", a.FFNHiddenSize, b.FFNHiddenSize}, {"num_attention_heads", a.NumAttentionHeads, b.NumAttentionHeads},
 		{"num_query_groups", a.NumQueryGroups, b.NumQueryGroups},
+		{"max_position_embeddings", a.MaxPositions, b.MaxPositions},
 	} {
 		c.pair(i, d.key, d.new >= d.old, "%d is less than the %d of the stage before: a model cannot shrink", d.new, d.old)
 	}
@@ -31,9 +31,23 @@ func (c *checker) checkGrowth(i int, before, s *Stage) {
 		c.pair(i, same.key, same.old == same.new, "changes from %v to %v: it must be the same in all stages", same.old, same.new)
 	}
 	c.checkOperator(i, before, s)
-	last := s.DecayIterations()
-	c.require(int64(g.RewarmIters) <= last || s.Train.GlobalBatchSize == 0, of(i, "growth.rewarm_iters", "train.train_iters", "train.train_samples", "train.train_tokens", "train.global_batch_size"),
-		"%d steps of warm-up do not fit into the %d steps of the decay", g.RewarmIters, last)
+	c.checkContinues(i, before, s)
+}
+
+// checkContinues refuses a curve of its own for a stage that continues that of the stage before.
+func (c *checker) checkContinues(i int, before, s *Stage) {
+	if s.Growth.LRSchedule != ScheduleContinue {
+		return
+	}
+	a, b := before.Train, s.Train
+	for _, same := range []constant{
+		{"lr", a.LR, b.LR}, {"min_lr", a.MinLR, b.MinLR}, {"lr_decay_style", a.DecayStyle, b.DecayStyle}, {"lr_decay_iters", a.DecayIters, b.DecayIters},
+		{"lr_wsd_decay_style", a.WSDDecayStyle, b.WSDDecayStyle}, {"lr_wsd_decay_fraction", a.WSDDecayFraction, b.WSDDecayFraction},
+	} {
+		key := "train." + same.key
+		c.require(same.old == same.new, append(of(i, key), ref{i - 1, key}, ref{i, "growth.lr_schedule"}),
+			"changes from %v to %v, but the stage continues the curve of the one before: give it growth.lr_schedule: restart", same.old, same.new)
+	}
 }
 
 // pair judges a key of a model in stage i and the stage before.
@@ -55,7 +69,6 @@ func sameInAllStages(a, b arch.Model) []constant {
 	return []constant{
 		{"vocab_size", a.VocabSize, b.VocabSize},
 		{"make_vocab_size_divisible_by", a.VocabSizeDivisibleBy, b.VocabSizeDivisibleBy},
-		{"max_position_embeddings", a.MaxPositions, b.MaxPositions},
 		{"position_embedding_type", a.Position, b.Position},
 		{"rotary_base", a.RotaryBase, b.RotaryBase},
 		{"rotary_xpos_scale_base", a.XPosBase, b.XPosBase},
@@ -76,8 +89,6 @@ func (c *checker) checkOperator(i int, before, s *Stage) {
 	sizes := of(i, "growth.operator", "model.hidden_size", "model.ffn_hidden_size", "model.num_attention_heads", "model.num_query_groups")
 	c.require(g.Operator != OperatorStack || !wider, sizes, "stack copies layers and cannot widen them: want zero or mask where the width grows")
 	c.require(g.Statistics != StatisticsMSG || g.Operator == OperatorMask, of(i, "growth.statistics", "growth.operator"), "msg statistics are the mask operator's, the operator is %s", g.Operator)
-	c.require(g.NewLayers != LayersCopy || g.Operator != OperatorZero, of(i, "growth.new_layers", "growth.operator"),
-		"the zero operator makes new layers that change nothing, copies would: want random, or the operator mask or stack")
 	length := of(i, "growth.ramp_iters", "train.train_iters", "train.train_samples", "train.train_tokens", "train.global_batch_size")
 	c.require(g.Operator != OperatorMask || s.Train.GlobalBatchSize == 0 || int64(g.RampIters) <= s.Iterations(), length,
 		"a ramp of %d steps does not fit into the %d steps of stage %s", g.RampIters, s.Iterations(), fmt.Sprintf("%q", s.Name))

@@ -87,7 +87,7 @@ func stageDefaults() Stage {
 		Parallel: Parallel{TensorSize: 1, PipelineSize: 1},
 		Growth: Growth{
 			Operator: OperatorZero, Statistics: StatisticsFolded, RampIters: 100, LayerPlacement: PlacementTop,
-			NewLayers: LayersRandom, RewarmIters: 20, RewarmFrom: 0.1,
+			NewLayers: LayersRandom, LRSchedule: ScheduleContinue, RewarmIters: 20, RewarmFrom: 0.1,
 		},
 	}
 }

@@ -109,16 +109,16 @@ type Train struct {
 	LR         float64 `yaml:"lr"` // peak; with muP that of the base width
 	MinLR      float64 `yaml:"min_lr"`
 	DecayStyle string  `yaml:"lr_decay_style"` // constant, linear, cosine or WSD
-	DecayIters Count   `yaml:"lr_decay_iters"` // decay ends here; 0: at the end of the stage
+	DecayIters Count   `yaml:"lr_decay_iters"` // length of the curve, warm-up included; 0: to the end of the last stage that continues it
 
 	// Warm-up of the first stage (later stages: Growth.RewarmIters), by one of the three.
 	WarmupIters    Count   `yaml:"lr_warmup_iters"`
 	WarmupSamples  Count   `yaml:"lr_warmup_samples"`
-	WarmupFraction float64 `yaml:"lr_warmup_fraction"` // of the decay iterations
+	WarmupFraction float64 `yaml:"lr_warmup_fraction"` // of the length of the curve
 	WarmupInit     float64 `yaml:"lr_warmup_init"`     // learning rate at which warm-up begins
 
-	WSDDecayStyle    string  `yaml:"lr_wsd_decay_style"`    // linear, cosine or exponential
-	WSDDecayFraction float64 `yaml:"lr_wsd_decay_fraction"` // the last part of the decay iterations, in which WSD decays
+	WSDDecayStyle    string  `yaml:"lr_wsd_decay_style"`    // linear, cosine or minus_sqrt
+	WSDDecayFraction float64 `yaml:"lr_wsd_decay_fraction"` // the last part of the curve, in which WSD decays
 
 	EvalInterval int `yaml:"eval_interval"` // iterations between validations; 0: only at the end of a stage
 	EvalIters    int `yaml:"eval_iters"`    // global batches a validation takes; 0: no validation
@@ -147,6 +147,7 @@ type Growth struct {
 	RampIters      int     `yaml:"ramp_iters"`      // mask: steps over which the mask rises from 1/K to 1
 	LayerPlacement string  `yaml:"layer_placement"` // new layers on top, or spread among the old
 	NewLayers      string  `yaml:"new_layers"`      // mask: random weights, or a copy of an old layer
+	LRSchedule     string  `yaml:"lr_schedule"`     // continue the curve of the stage before, or restart with this stage's own
 	RewarmIters    int     `yaml:"rewarm_iters"`    // learning-rate warm-up after the growth
 	RewarmFrom     float64 `yaml:"rewarm_from"`     // ... from this share of the peak
 	Tolerance      float64 `yaml:"tolerance"`       // largest relative change of the probe loss; 0: the operator's own
@@ -163,6 +164,8 @@ const (
 	PlacementSpread  = "spread"
 	LayersRandom     = "random"
 	LayersCopy       = "copy"
+	ScheduleContinue = "continue"
+	ScheduleRestart  = "restart"
 )
 
 // Iterations is the number of steps of the stage; a length in samples or tokens is rounded up to whole steps.
@@ -182,26 +185,6 @@ func (s *Stage) Samples() int64 { return s.Iterations() * int64(s.Train.GlobalBa
 
 // Tokens is the number of tokens that the stage consumes.
 func (s *Stage) Tokens() int64 { return s.Samples() * int64(s.Train.SeqLength) }
-
-// DecayIterations is the length of the learning-rate schedule, warm-up included.
-func (s *Stage) DecayIterations() int64 {
-	if s.Train.DecayIters > 0 {
-		return int64(s.Train.DecayIters)
-	}
-	return s.Iterations()
-}
-
-// WarmupIterations is the length of the warm-up of a first stage.
-func (s *Stage) WarmupIterations() int64 {
-	t := s.Train
-	switch {
-	case t.WarmupSamples > 0:
-		return ceilDiv(int64(t.WarmupSamples), int64(t.GlobalBatchSize))
-	case t.WarmupFraction > 0:
-		return int64(t.WarmupFraction * float64(s.DecayIterations()))
-	}
-	return int64(t.WarmupIters)
-}
 
 // DataParallelSize is the number of replicas of the model in a world of that many ranks.
 func (s *Stage) DataParallelSize(world int) int {
