@@ -1,0 +1,125 @@
+package conformance
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+
+	"cambium/src/backend"
+	"cambium/src/tensor"
+)
+
+// caseStream holds what Backend, Stream and Event promise: zeroed memory, order, errors, events, usage.
+func caseStream(l *lab) {
+	mem, err := l.b.Alloc("stream case", 4096)
+	if err != nil {
+		l.Fatal(err)
+	}
+	x := tensor.New(mem, 0, tensor.F32, 1024)
+	host := slices.Repeat([]byte{255}, 4096)
+	l.s.Download(host, x)
+	l.sync(nil)
+	if i := slices.IndexFunc(host, func(b byte) bool { return b != 0 }); i >= 0 {
+		l.Errorf("Alloc: byte %d is %d: want zeroed memory", i, host[i])
+	}
+	if u := l.b.Usage(); u.ByLabel["stream case"] != 4096 || u.Current < 4096 || u.Peak < u.Current {
+		l.Errorf("Usage after an Alloc of 4096 bytes: %+v", u)
+	}
+
+	l.order(x)
+	l.failure(x)
+	l.events(x)
+
+	l.b.Free(mem)
+	if u := l.b.Usage(); u.ByLabel["stream case"] != 0 || u.Peak < 4096 {
+		l.Errorf("Usage after Free: %+v", u)
+	}
+	if l.b.Name() == "" || l.b.Workers() < 1 {
+		l.Errorf("Name %q, Workers %d", l.b.Name(), l.b.Workers())
+	}
+}
+
+func (l *lab) sync(want error) {
+	l.Helper()
+	if err := l.s.Sync(); !errors.Is(err, want) {
+		l.Fatalf("Sync: %v, want %v", err, want)
+	}
+}
+
+// order: operations and host functions run one after another.
+func (l *lab) order(x tensor.Tensor) {
+	var seen []float32
+	host := make([]byte, 4)
+	one := x.Slice(5, 6)
+	for i := range 20 {
+		l.s.Fill(x, float32(i))
+		l.s.Scale(x, 2)
+		l.s.Download(host, one)
+		l.s.Do("look", func() error {
+			seen = append(seen, math.Float32frombits(binary.LittleEndian.Uint32(host)))
+			return nil
+		})
+	}
+	l.sync(nil)
+	for i, v := range seen {
+		if v != float32(2*i) {
+			l.Fatalf("order: step %d saw %v, want %v", i, v, 2*i)
+		}
+	}
+	if len(seen) != 20 {
+		l.Fatalf("order: %d of 20 host functions ran", len(seen))
+	}
+}
+
+// failure: an error of Do skips what follows and is told once.
+func (l *lab) failure(x tensor.Tensor) {
+	broken := errors.New("broken on purpose")
+	l.s.Fill(x, 1)
+	l.s.Do("break", func() error { return broken })
+	ran := false
+	l.s.Fill(x, 2)
+	l.s.Do("after", func() error { ran = true; return nil })
+	err := l.s.Sync()
+	if !errors.Is(err, broken) && (err == nil || !strings.Contains(err.Error(), broken.Error())) {
+		l.Fatalf("Sync after a failed Do: %v", err)
+	}
+	l.sync(nil)
+	host := make([]byte, 4)
+	l.s.Download(host, x.Slice(0, 1))
+	l.sync(nil)
+	if v := math.Float32frombits(binary.LittleEndian.Uint32(host)); v != 1 || ran {
+		l.Errorf("what follows a failed Do ran: x is %v, host function ran: %v", v, ran)
+	}
+}
+
+// events: a stream that waits for an event sees what was enqueued before it was recorded.
+func (l *lab) events(x tensor.Tensor) {
+	other := l.b.NewStream("other")
+	host := make([]byte, 4*x.Len())
+	for i := range 10 {
+		there, back := l.b.NewEvent(), l.b.NewEvent()
+		l.s.Fill(x, float32(i))
+		l.s.Record(there)
+		other.Wait(there)
+		other.Scale(x, 3)
+		other.Record(back)
+		l.s.Wait(back)
+		l.s.Download(host, x)
+		l.sync(nil)
+		for j := 0; j < len(host); j += 4 {
+			if v := math.Float32frombits(binary.LittleEndian.Uint32(host[j:])); v != float32(3*i) {
+				l.Fatalf("events: round %d: element %d is %v, want %v", i, j/4, v, 3*i)
+			}
+		}
+	}
+	if err := other.Sync(); err != nil {
+		l.Error(err)
+	}
+	other.Wait(l.b.NewEvent()) // never recorded: marks nothing
+	if err := other.Sync(); err != nil {
+		l.Error(err)
+	}
+	var _ backend.Event = l.b.NewEvent()
+}
