@@ -2,10 +2,26 @@ package cpu
 
 import (
 	"fmt"
-	"math"
+	"unsafe"
 
 	"cambium/src/backend"
 	"cambium/src/tensor"
+)
+
+// The GEMM. K is cut into blocks of a length that follows from K alone, C into tiles that begin at multiples of the tile's
+// size; every element of C is the sum over the blocks, in order, of one chain of fused multiply-adds each. So neither the
+// number of workers nor who computes what changes a bit of the result.
+//
+// Workers divide C along its longer side, in items that they claim, slower workers fewer of them. The operand of the
+// longer side ("streamed", the weights when tokens are few) is packed by whoever needs a piece of it, so that it is read
+// once and stays in that worker's cache; the other operand is shared: read in place when its rows are rows of A, and otherwise packed by
+// all workers together before.
+
+const (
+	// blockK bounds the steps of a K block: a panel of B must stay in the second-level cache.
+	blockK = 384
+	// sharedFloats bounds the packed part of the shared operand; longer K takes several rounds.
+	sharedFloats = 1 << 21
 )
 
 // Gemm checks the shapes and enqueues the product.
@@ -33,6 +49,9 @@ func checkGemm(g *backend.Gemm) {
 	if g.TransB {
 		kb, n = n, kb
 	}
+	if k == 0 {
+		panic(fmt.Sprintf("cpu: gemm of %v: nothing to sum over", g.C))
+	}
 	if g.C.Rows() != m || g.C.Cols() != n || k != kb {
 		panic(fmt.Sprintf("cpu: gemm: C %v, A %v (trans %v), B %v (trans %v) do not fit together", g.C, g.A, g.TransA, g.B, g.TransB))
 	}
@@ -50,75 +69,306 @@ func checkGemm(g *backend.Gemm) {
 	}
 }
 
-func runGemm(w *worker, t *task) {
-	g := &t.gemm
-	m, n := g.C.Rows(), g.C.Cols()
-	k, ra, ca := g.A.Cols(), g.A.LD(), 1
-	if g.TransA {
-		k, ra, ca = g.A.Rows(), 1, g.A.LD()
-	}
-	rb, cb := g.B.LD(), 1
-	if g.TransB {
-		rb, cb = 1, g.B.LD()
-	}
-	a, b, c := g.A.F32(), g.B.F32(), g.C.F32()
-	row := w.scratch(n)
-	lo, hi := w.part(m, 1)
-	for i := lo; i < hi; i++ {
-		clear(row)
-		for p := range k {
-			x := a[i*ra+p*ca]
-			for j := range n {
-				row[j] += x * b[p*rb+j*cb]
-			}
-		}
-		finishRow(g, i, row, c[i*g.C.LD():][:n])
-	}
+// product is a Gemm as one worker computes it: C[m x n] from op(A)[m x k] and op(B)[k x n], in floats and distances.
+type product struct {
+	g             *backend.Gemm
+	w             *worker
+	shape         shape
+	m, n, k, kc   int
+	a, b, c       []float32
+	bias, pre     []float32
+	lda, ldb, ldc int
+	ldpre         int
+	panels        int // panels of op(B)
+	byRows        bool
+	packedFrom    int       // rows of op(A) from here on are packed, those before are read in place
+	shared        []float32 // the packed shared operand
+	mine          []float32 // the packed piece of the streamed operand
+	z             []float32 // a tile
+	tile          tile
 }
 
-// finishRow turns the plain product z of row i into C's row.
-func finishRow(g *backend.Gemm, i int, z, c []float32) {
-	var bias, pre []float32
+func runGemm(w *worker, t *task) {
+	p := &w.product
+	p.init(w, &t.gemm)
+	if p.m == 0 || p.n == 0 {
+		return
+	}
+	if p.byRows {
+		p.runByRows()
+	} else {
+		p.runByColumns()
+	}
+	p.a, p.b, p.c, p.bias, p.pre = nil, nil, nil, nil, nil // they may be freed
+}
+
+func (p *product) init(w *worker, g *backend.Gemm) {
+	*p = product{g: g, w: w, shape: w.level.shape(), m: g.C.Rows(), n: g.C.Cols(), k: g.A.Cols(),
+		a: g.A.F32(), b: g.B.F32(), c: g.C.F32(), lda: g.A.LD(), ldb: g.B.LD(), ldc: g.C.LD()}
+	if g.TransA {
+		p.k = g.A.Rows()
+	}
 	if g.Bias.Present() {
-		bias = g.Bias.F32()
+		p.bias = g.Bias.F32()
 	}
 	if g.Pre.Present() {
-		pre = g.Pre.F32()[i*g.Pre.LD():]
+		p.pre, p.ldpre = g.Pre.F32(), g.Pre.LD()
 	}
-	for j, v := range z {
-		v *= g.Alpha
-		if bias != nil {
-			v += bias[j]
+	p.kc = blockLength(p.k)
+	if g.Act == backend.GELUGrad && p.k > p.kc && overlap(g.C, g.Pre) {
+		p.kc = roundUp(p.k, 4) // partial sums cannot wait in C: it holds Pre
+	}
+	p.panels = ceilDiv(p.n, p.shape.cols)
+	if !g.TransA {
+		p.packedFrom = p.m / p.shape.rows * p.shape.rows
+	}
+	p.byRows = divideRows(p.m, p.n, p.k, p.shape, w.count)
+}
+
+// divideRows chooses the side of C that workers divide: the longer one, unless that would leave some of them idle in a
+// product that is small.
+func divideRows(m, n, k int, s shape, workers int) bool {
+	if m >= n {
+		return true
+	}
+	share := func(units int) float64 { return float64(units) / float64(workers*ceilDiv(units, workers)) }
+	return k*n <= 1<<18 && share(ceilDiv(n, s.cols)) < min(0.9, share(ceilDiv(m, s.group)))
+}
+
+// blockLength is the length of K's blocks: about equal ones, no longer than blockK, a multiple of 4.
+func blockLength(k int) int {
+	return max(4, roundUp(ceilDiv(k, max(1, ceilDiv(k, blockK))), 4))
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+func roundUp(a, to int) int { return ceilDiv(a, to) * to }
+
+// overlap tells whether two tensors lie in the same memory and share bytes.
+func overlap(x, y tensor.Tensor) bool {
+	if x.Memory() != y.Memory() {
+		return false
+	}
+	end := func(t tensor.Tensor) int { return t.Offset() + 4*len(t.F32()) }
+	return x.Offset() < end(y) && y.Offset() < end(x)
+}
+
+// start is the first column of panel q. All panels but the last two have the tile's width. When little would be left for
+// the last one, the one before gives it 16 of its columns: narrow tiles are slow.
+func (p *product) start(q int) int {
+	at := q * p.shape.cols
+	if at >= p.n {
+		return p.n
+	}
+	if q == p.panels-1 && q > 0 && p.shape.cols == 48 && p.n-at <= 16 {
+		at -= 16
+	}
+	return at
+}
+
+// eachBlock calls f for every K block in [lo, hi).
+func (p *product) eachBlock(lo, hi int, f func(p0, kb int)) {
+	for p0 := lo; p0 < hi; p0 += p.kc {
+		f(p0, min(p.kc, p.k-p0))
+	}
+}
+
+// runByColumns: workers claim columns of C. B is streamed; A is read in place, or packed (transposed: all of it; otherwise
+// the last rows, where they do not fill a tile).
+func (p *product) runByColumns() {
+	packed := roundUp(p.m-p.packedFrom, p.shape.group)
+	super := p.k
+	if packed > 0 {
+		super = p.superBlock(packed)
+		p.shared = p.w.shared(packed * min(super, roundUp(p.k, 4)))
+	}
+	width := p.itemPanels()
+	items := ceilDiv(p.panels, width)
+	p.carve(width * p.shape.cols)
+	for s := 0; s < p.k; s += super {
+		end := min(s+super, p.k)
+		if packed > 0 {
+			p.packSharedA(s, end, packed)
+			p.w.barrier()
 		}
-		switch {
-		case g.Accumulate:
-			v += c[j]
-		case g.Act == backend.GELU:
-			if pre != nil {
-				pre[j] = v
+		for it, ok := p.w.claim(items); ok; it, ok = p.w.claim(items) {
+			p.columns(it*width, min((it+1)*width, p.panels), s, end)
+		}
+		if end < p.k {
+			p.w.barrier()
+		}
+	}
+}
+
+// columns computes the panels [q0, q1) of C for the steps [lo, hi) of K.
+func (p *product) columns(q0, q1, lo, hi int) {
+	p.eachBlock(lo, hi, func(p0, kb int) {
+		p.packB(p.mine, q0, q1, p0, kb)
+		j0 := p.start(q0)
+		for i := 0; i < p.m; i += p.shape.rows {
+			for q := q0; q < q1; q++ {
+				j := p.start(q)
+				if i < p.packedFrom {
+					p.inPlaceA(i, p0)
+				} else {
+					p.packedA(p.shared[(p0-lo)*roundUp(p.m-p.packedFrom, p.shape.group):], i-p.packedFrom, kb)
+				}
+				p.multiply(p.mine[(j-j0)*kb:], i, j, p.start(q+1)-j, p0, kb)
 			}
-			v = gelu(v)
-		case g.Act == backend.GELUGrad:
-			v *= geluGrad(pre[j])
 		}
-		c[j] = v
+	})
+}
+
+// itemPanels is the number of panels in an item: few, so that workers end together, but when A is too large for the cache
+// many, because every item reads all of it.
+func (p *product) itemPanels() int {
+	each := ceilDiv(p.panels, p.w.count)
+	if p.m*p.k > 1<<19 {
+		return max(1, min(each, 768/p.shape.cols))
+	}
+	return max(1, min(ceilDiv(each, 4), 192/p.shape.cols))
+}
+
+// runByRows: workers claim rows of C. B is packed by all of them together; A is streamed.
+func (p *product) runByRows() {
+	width := roundUp(p.n, p.panelAlign())
+	super := p.superBlock(width)
+	p.shared = p.w.shared(width * min(super, roundUp(p.k, 4)))
+	height := p.itemRows()
+	items := ceilDiv(p.m, height)
+	p.carve(height)
+	for s := 0; s < p.k; s += super {
+		end := min(s+super, p.k)
+		p.packSharedB(s, end, width)
+		p.w.barrier()
+		for it, ok := p.w.claim(items); ok; it, ok = p.w.claim(items) {
+			p.rows(it*height, min((it+1)*height, p.m), s, end, width)
+		}
+		if end < p.k {
+			p.w.barrier()
+		}
 	}
 }
 
-const (
-	geluScale = 0.7978845608028654 // sqrt(2/pi)
-	geluCubic = 0.044715
-)
-
-// gelu is 0.5 z (1 + tanh(u)), u = sqrt(2/pi) (z + 0.044715 z^3) (arXiv 1606.08415).
-func gelu(z float32) float32 {
-	x := float64(z)
-	return float32(0.5 * x * (1 + math.Tanh(geluScale*(x+geluCubic*x*x*x))))
+// rows computes the rows [i0, i1) of C for the steps [lo, hi) of K.
+func (p *product) rows(i0, i1, lo, hi, width int) {
+	p.eachBlock(lo, hi, func(p0, kb int) {
+		packed := max(i0, p.packedFrom)
+		if packed < i1 {
+			p.packA(p.mine, packed, i1, p0, kb)
+		}
+		b := p.shared[(p0-lo)*width:]
+		for q := range p.panels {
+			j := p.start(q)
+			for i := i0; i < i1; i += p.shape.rows {
+				if i < packed {
+					p.inPlaceA(i, p0)
+				} else {
+					p.packedA(p.mine, i-packed, kb)
+				}
+				p.multiply(b[j*kb:], i, j, p.start(q+1)-j, p0, kb)
+			}
+		}
+	})
 }
 
-// geluGrad is gelu'(z) = 0.5 (1 + tanh u) + 0.5 z (1 - tanh(u)^2) u'.
-func geluGrad(z float32) float32 {
-	x := float64(z)
-	t := math.Tanh(geluScale * (x + geluCubic*x*x*x))
-	return float32(0.5*(1+t) + 0.5*x*(1-t*t)*geluScale*(1+3*geluCubic*x*x))
+// itemRows is the number of rows in an item: a multiple of the packed group, few enough that the workers end together.
+func (p *product) itemRows() int {
+	most := 64
+	if p.g.TransA {
+		most = 192 // packing reads columns: longer runs
+	}
+	return max(1, min(ceilDiv(ceilDiv(p.m, p.shape.group), 4*p.w.count), most/p.shape.group)) * p.shape.group
+}
+
+// superBlock is how many steps of K the shared operand is packed for at a time: whole blocks.
+func (p *product) superBlock(width int) int {
+	return max(1, sharedFloats/(width*p.kc)) * p.kc
+}
+
+// panelAlign is what a panel's width is padded to.
+func (p *product) panelAlign() int { return min(p.shape.cols, 16) }
+
+// carve takes this worker's scratch memory: a packed piece of width columns or rows, and a tile.
+func (p *product) carve(width int) {
+	all := p.w.scratch(maxTile + width*min(p.kc, roundUp(p.k, 4)))
+	p.z, p.mine = all[:maxTile], all[maxTile:]
+}
+
+func (p *product) packSharedA(lo, hi, packed int) {
+	groups := packed / p.shape.group
+	p.eachBlock(lo, hi, func(p0, kb int) {
+		dst := p.shared[(p0-lo)*packed:]
+		g0, g1 := p.w.part(groups, 1)
+		if g0 < g1 {
+			i0 := p.packedFrom + g0*p.shape.group
+			p.packA(dst[g0*p.shape.group*kb:], i0, min(p.packedFrom+g1*p.shape.group, p.m), p0, kb)
+		}
+	})
+}
+
+func (p *product) packSharedB(lo, hi, width int) {
+	p.eachBlock(lo, hi, func(p0, kb int) {
+		q0, q1 := p.w.part(p.panels, 1)
+		if q0 < q1 {
+			p.packB(p.shared[(p0-lo)*width+p.start(q0)*kb:], q0, q1, p0, kb)
+		}
+	})
+}
+
+// inPlaceA and packedA say where the tile's rows of A are.
+func (p *product) inPlaceA(i, p0 int) {
+	p.tile.a, p.tile.rsa, p.tile.csa = unsafe.Pointer(&p.a[i*p.lda+p0]), 4*p.lda, 4
+}
+
+func (p *product) packedA(groups []float32, i, kb int) {
+	g := p.shape.group
+	p.tile.a, p.tile.rsa, p.tile.csa = unsafe.Pointer(&groups[i/g*g*kb+i%g]), 4, 4*g
+}
+
+// multiply computes the tile of C at (i, j), cols wide, for the K block [p0, p0+kb) from the given panel of B, and
+// finishes it when the block is the last one.
+func (p *product) multiply(panel []float32, i, j, cols, p0, kb int) {
+	t, last := &p.tile, p0+kb >= p.k
+	rows := min(p.shape.rows, p.m-i)
+	c := unsafe.Pointer(&p.c[i*p.ldc+j])
+	t.k, t.b, t.c, t.ldc, t.rows, t.alpha = kb, unsafe.Pointer(unsafe.SliceData(panel)), nil, 4*p.ldc, rows, p.g.Alpha
+	if p0 > 0 || p.g.Accumulate {
+		t.c = c
+	}
+	t.bias = nil
+	if last && p.bias != nil {
+		t.bias = unsafe.Pointer(&p.bias[j])
+	}
+	t.out, t.ldo = c, t.ldc
+	if last && p.g.Act == backend.GELUGrad { // C may be Pre, which is needed first
+		t.out, t.ldo = unsafe.Pointer(&p.z[0]), 4*p.shape.cols
+	}
+	if t.fetch == nil {
+		t.fetch = t.b
+	}
+	p.w.level.multiply(p, rows, cols)
+	t.fetch, t.fetchStep = nil, 0
+	if last && p.g.Act != backend.NoActivation {
+		var pre unsafe.Pointer
+		if p.pre != nil {
+			pre = unsafe.Pointer(&p.pre[i*p.ldpre+j])
+		}
+		activate(p.w.level, p.g.Act, c, t.out, pre, 4*p.ldc, t.ldo, 4*p.ldpre, rows, cols)
+	}
+}
+
+// multiplyWhole runs a micro-kernel that can only do whole tiles.
+func (p *product) multiplyWhole(kernel func(*tile), rows, cols int) {
+	t, s := &p.tile, p.shape
+	if rows == s.rows && cols == s.cols {
+		kernel(t)
+		return
+	}
+	whole := p.w.edge[:s.rows*s.cols]
+	c, out, bias, ldo := t.c, t.out, t.bias, t.ldo
+	t.c, t.out, t.bias, t.ldo = nil, unsafe.Pointer(&whole[0]), nil, 4*s.cols
+	kernel(t)
+	t.c, t.out, t.bias, t.ldo = c, out, bias, ldo
+	edge(t, whole, s.cols, rows, cols)
 }

@@ -44,6 +44,8 @@ type worker struct {
 	stream       *stream
 	mine         []float32
 	claimed      bool
+	product      product          // the GEMM at work
+	edge         [maxTile]float32 // a whole tile, where C has only a part of it
 }
 
 // part is the range of n things that this worker does, in whole multiples of align: contiguous, in worker order, together

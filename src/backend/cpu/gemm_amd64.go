@@ -1,0 +1,169 @@
+package cpu
+
+import "unsafe"
+
+//go:noescape
+func tile8x48(t *tile)
+
+//go:noescape
+func tile8x32(t *tile)
+
+//go:noescape
+func tile8x16(t *tile)
+
+//go:noescape
+func transpose16(dst, src unsafe.Pointer, dstStep, ld, quads int)
+
+//go:noescape
+func copy48(dst, src unsafe.Pointer, panel, ld, k, panels int)
+
+//go:noescape
+func copy16(dst, src unsafe.Pointer, dstStep, group, ld, k, groups int, mask uint64)
+
+//go:noescape
+func tile6x16(t *tile)
+
+//go:noescape
+func transpose8(dst, src unsafe.Pointer, dstStep, ld, quads int)
+
+//go:noescape
+func copyPanels16(dst, src unsafe.Pointer, panel, ld, k, panels int)
+
+//go:noescape
+func copyGroups6(dst, src unsafe.Pointer, group, ld, k, groups int)
+
+func (l level) multiply(p *product, rows, cols int) {
+	switch l {
+	case avx512:
+		multiply512(&p.tile, cols)
+	case avx2:
+		p.multiplyWhole(tile6x16, rows, cols)
+	default:
+		p.multiplyWhole(tileGo, rows, cols)
+	}
+}
+
+// multiply512 masks the columns that do not exist instead of computing them apart.
+func multiply512(t *tile, cols int) {
+	t.mask = 1<<cols - 1
+	t.add, t.biasMask = t.mask, t.mask
+	if t.c == nil {
+		t.add, t.c = 0, t.out
+	}
+	if t.bias == nil {
+		t.biasMask, t.bias = 0, t.out
+	}
+	switch {
+	case cols > 32:
+		tile8x48(t)
+	case cols > 16:
+		tile8x32(t)
+	default:
+		tile8x16(t)
+	}
+}
+
+// packB brings the panels [q0, q1) of op(B), steps [p0, p0+kb), into dst: the panel that begins at column j lies at (j-j0) kb,
+// a row of it is its columns, padded with zeros.
+func (p *product) packB(dst []float32, q0, q1, p0, kb int) {
+	switch {
+	case p.w.level == portable:
+		p.packPanelsGo(dst, q0, q1, p0, kb)
+	case p.g.TransB:
+		p.transposeB(dst, q0, q1, p0, kb)
+	default:
+		p.copyB(dst, q0, q1, p0, kb)
+	}
+}
+
+// copyB packs B as it lies: panels of the tile's width together, narrower ones one by one.
+func (p *product) copyB(dst []float32, q0, q1, p0, kb int) {
+	width, j0, whole := p.shape.cols, p.start(q0), q0
+	for whole < q1 && p.start(whole+1)-p.start(whole) == width {
+		whole++
+	}
+	if whole > q0 {
+		pack := copyPanels16
+		if p.w.level == avx512 {
+			pack = copy48
+		}
+		pack(unsafe.Pointer(&dst[0]), unsafe.Pointer(&p.b[p0*p.ldb+j0]), 4*width*kb, 4*p.ldb, kb, whole-q0)
+	}
+	for q := whole; q < q1; q++ {
+		j := p.start(q)
+		cols := p.start(q+1) - j
+		if p.w.level == avx512 {
+			copyGroups16(dst[(j-j0)*kb:], 16*ceilDiv(cols, 16), 16, p.b[p0*p.ldb+j:], p.ldb, cols, kb)
+		} else {
+			packGo(dst[(j-j0)*kb:], width, width, p.b[p0*p.ldb+j:], 1, p.ldb, cols, kb)
+		}
+	}
+}
+
+// transposeB packs B whose rows are the panels' columns, 16 or 8 at a time.
+func (p *product) transposeB(dst []float32, q0, q1, p0, kb int) {
+	j0, group := p.start(q0), 8
+	if p.w.level == avx512 {
+		group = 16
+	}
+	for q := q0; q < q1; q++ {
+		j, end := p.start(q), p.start(q+1)
+		step := roundUp(end-j, 16)
+		for c := 0; c < step; c += group {
+			p.w.level.transpose(dst[(j-j0)*kb+c:], step, p.b, (j+c)*p.ldb+p0, p.ldb, max(0, min(group, end-j-c)), kb)
+		}
+	}
+}
+
+// transpose is dst[p*step+r] = src[at+r*ld+p] for r < 16 (AVX-512) or 8 (AVX2) and p < k, with zeros for r >= count.
+func (l level) transpose(dst []float32, step int, src []float32, at, ld, count, k int) {
+	group, kernel := 8, transpose8
+	if l == avx512 {
+		group, kernel = 16, transpose16
+	}
+	done := 0
+	if count == group && k >= 4 {
+		done = k &^ 3
+		kernel(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[at]), 4*step, 4*ld, k/4)
+	}
+	if done < k {
+		packGo(dst[done*step:], step, group, src[min(at+done, len(src)):], ld, 1, count, k-done)
+	}
+}
+
+// copyGroups16 is dst[i/16*group*k + p*step + i%16] = src[p*ld+i] for i < count, p < k; columns that are missing in the
+// last 16 become zero.
+func copyGroups16(dst []float32, step, group int, src []float32, ld, count, k int) {
+	groups := ceilDiv(count, 16)
+	mask := uint64(1)<<(count-16*(groups-1)) - 1
+	copy16(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), 4*step, 4*group, 4*ld, k, groups, mask)
+}
+
+// packA brings the rows [i0, i1) of op(A), steps [p0, p0+kb), into dst: groups of shape.group rows, side by side for every
+// step, padded with zeros.
+func (p *product) packA(dst []float32, i0, i1, p0, kb int) {
+	switch {
+	case p.w.level == portable:
+		p.packGroupsGo(dst, i0, i1, p0, kb)
+	case p.w.level == avx512 && p.g.TransA:
+		copyGroups16(dst, 16, 16*kb, p.a[p0*p.lda+i0:], p.lda, i1-i0, kb)
+	case p.w.level == avx512:
+		for i := i0; i < i1; i += 16 {
+			p.w.level.transpose(dst[(i-i0)*kb:], 16, p.a, i*p.lda+p0, p.lda, min(16, i1-i), kb)
+		}
+	case p.g.TransA:
+		whole := (i1 - i0) / 6
+		if whole > 0 {
+			copyGroups6(unsafe.Pointer(&dst[0]), unsafe.Pointer(&p.a[p0*p.lda+i0]), 4*6*kb, 4*p.lda, kb, whole)
+		}
+		if i := i0 + 6*whole; i < i1 {
+			p.packGroupsGo(dst[6*whole*kb:], i, i1, p0, kb)
+		}
+	default: // the last rows only: all others are read in place
+		p.packGroupsGo(dst, i0, i1, p0, kb)
+	}
+}
+
+func geluRow(_ level, c, z, pre unsafe.Pointer, n int) { geluRowGo(c, z, pre, n) }
+
+func geluGradRow(_ level, c, z, pre unsafe.Pointer, n int) { geluGradRowGo(c, z, pre, n) }

@@ -1,0 +1,124 @@
+package cpu
+
+import (
+	"unsafe"
+
+	"cambium/src/backend"
+)
+
+// tile is what a micro-kernel computes: with z[r][j] = sum over p < k of a[r][p] b[p][j],
+//
+//	out[r][j] = alpha z[r][j] + c[r][j] (where add) + bias[j]
+//
+// All distances are in bytes. Element (r, p) of A lies at a + r rsa + p csa; B is a panel: its row p holds the tile's columns
+// side by side. The AVX-512 kernels write rows x mask; the others write whole tiles and ignore rows and the masks, but add
+// c and bias only where the pointers are not nil. The assembler knows this layout.
+type tile struct {
+	a, b, c, out, bias    unsafe.Pointer
+	k, rsa, csa, ldc, ldo int
+	rows                  int
+	mask, add, biasMask   uint64
+	alpha                 float32
+	fetch                 unsafe.Pointer // memory to bring into the cache meanwhile, or anything valid
+	fetchStep             int
+}
+
+// shape is how an instruction set cuts a product up: the tile of its micro-kernel, and the rows of one packed group of A.
+type shape struct{ rows, cols, group int }
+
+func (l level) shape() shape {
+	switch l {
+	case avx512:
+		return shape{8, 48, 16}
+	case avx2:
+		return shape{6, 16, 6}
+	}
+	return shape{4, 4, 4}
+}
+
+// maxTile is the number of elements of the largest tile.
+const maxTile = 8 * 48
+
+// tileGo is the portable micro-kernel: 4 x 4.
+func tileGo(t *tile) {
+	k := t.k
+	b := unsafe.Slice((*float32)(t.b), 4*k)
+	at := func(r int) unsafe.Pointer { return unsafe.Add(t.a, r*t.rsa) }
+	a0, a1, a2, a3 := at(0), at(1), at(2), at(3)
+	var s [4][4]float32
+	var s00, s01, s02, s03, s10, s11, s12, s13, s20, s21, s22, s23, s30, s31, s32, s33 float32
+	for p := 0; p < 4*k; p += 4 {
+		row := b[p : p+4 : p+4]
+		b0, b1, b2, b3 := row[0], row[1], row[2], row[3]
+		step := p / 4 * t.csa
+		x := *(*float32)(unsafe.Add(a0, step))
+		s00 += x * b0
+		s01 += x * b1
+		s02 += x * b2
+		s03 += x * b3
+		x = *(*float32)(unsafe.Add(a1, step))
+		s10 += x * b0
+		s11 += x * b1
+		s12 += x * b2
+		s13 += x * b3
+		x = *(*float32)(unsafe.Add(a2, step))
+		s20 += x * b0
+		s21 += x * b1
+		s22 += x * b2
+		s23 += x * b3
+		x = *(*float32)(unsafe.Add(a3, step))
+		s30 += x * b0
+		s31 += x * b1
+		s32 += x * b2
+		s33 += x * b3
+	}
+	s = [4][4]float32{{s00, s01, s02, s03}, {s10, s11, s12, s13}, {s20, s21, s22, s23}, {s30, s31, s32, s33}}
+	for r := range 4 {
+		out := (*[4]float32)(unsafe.Add(t.out, r*t.ldo))
+		for j := range 4 {
+			v := t.alpha * s[r][j]
+			if t.c != nil {
+				v += (*[4]float32)(unsafe.Add(t.c, r*t.ldc))[j]
+			}
+			if t.bias != nil {
+				v += (*[4]float32)(t.bias)[j]
+			}
+			out[j] = v
+		}
+	}
+}
+
+// edge finishes a tile that reaches over the end of C: z is the product of the whole tile, zcols to a row; t says what is
+// to be done with it. The operations are those of the kernels, in their order.
+func edge(t *tile, z []float32, zcols, rows, cols int) {
+	for r := range rows {
+		out := unsafe.Slice((*float32)(unsafe.Add(t.out, r*t.ldo)), cols)
+		for j := range out {
+			v := z[r*zcols+j]
+			if t.c != nil {
+				v += unsafe.Slice((*float32)(unsafe.Add(t.c, r*t.ldc)), cols)[j]
+			}
+			if t.bias != nil {
+				v += unsafe.Slice((*float32)(t.bias), cols)[j]
+			}
+			out[j] = v
+		}
+	}
+}
+
+// activate applies the activation to rows x cols elements: z holds alpha A B + bias, and c is where the result goes; they
+// may be the same. pre is written by GELU, when not nil, and read by GELUGrad.
+func activate(l level, act backend.Activation, c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int) {
+	for r := range rows {
+		cr, zr := unsafe.Add(c, r*ldc), unsafe.Add(z, r*ldz)
+		var pr unsafe.Pointer
+		if pre != nil {
+			pr = unsafe.Add(pre, r*ldpre)
+		}
+		if act == backend.GELU {
+			geluRow(l, cr, zr, pr, cols)
+		} else {
+			geluGradRow(l, cr, zr, pr, cols)
+		}
+	}
+}
