@@ -1,7 +1,6 @@
 package parity
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"math"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"cambium/src/backend"
 	"cambium/src/backend/cpu"
 	"cambium/src/model"
+	"cambium/src/safetensors"
 	"cambium/src/tensor"
 )
 
@@ -43,28 +43,21 @@ func load(t *testing.T, name string) *recorded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err = os.ReadFile(filepath.Join("testdata", name+".safetensors"))
+	f, err := safetensors.Open(filepath.Join("testdata", name+".safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := binary.LittleEndian.Uint64(raw)
-	var header map[string]struct {
-		DType string `json:"dtype"`
-		At    [2]int `json:"data_offsets"`
-	}
-	if err := json.Unmarshal(raw[8:8+n], &header); err != nil {
-		t.Fatal(err)
-	}
-	for name, h := range header {
-		data := raw[8+int(n)+h.At[0] : 8+int(n)+h.At[1]]
-		for i := 0; i < len(data); i += 4 {
-			v := binary.LittleEndian.Uint32(data[i:])
-			if h.DType == "I32" {
-				c.tokens = append(c.tokens, int32(v))
-			} else {
-				c.floats[name] = append(c.floats[name], math.Float32frombits(v))
-			}
+	defer f.Close()
+	for _, n := range f.Names() {
+		info, _ := f.Info(n)
+		v := make([]float32, info.Len())
+		if err := f.ReadF32(n, v); err != nil {
+			t.Fatal(err)
 		}
+		c.floats[n] = v
+	}
+	for _, id := range c.floats["tokens"] {
+		c.tokens = append(c.tokens, int32(id))
 	}
 	return c
 }
