@@ -19,6 +19,9 @@ func caseGemm(l *lab) {
 		for form := range 4 {
 			transA, transB := form&1 != 0, form&2 != 0
 			for variant := range 4 {
+				if variant != form && m*n*k > 100000 {
+					continue // large products take one variant for each form
+				}
 				l.gemm(m, n, k, transA, transB, variant)
 			}
 		}
@@ -71,6 +74,9 @@ func caseGemmActivations(l *lab) {
 	for _, size := range some(l, gemmSizes) {
 		m, n, k := size[0], size[1], size[2]
 		for variant := range 5 {
+			if m*n*k > 1000000 && variant > 0 {
+				continue
+			}
 			l.gemmActivation(m, n, k, variant)
 		}
 	}

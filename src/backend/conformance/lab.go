@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash"
@@ -146,31 +147,36 @@ func (x *buf) all() tensor.Tensor { return tensor.New(x.mem, 0, tensor.I32, len(
 func (l *lab) inspect(x *buf) {
 	l.Helper()
 	rows, cols, ld, size := x.view.Rows(), x.view.Cols(), x.view.LD(), x.view.DType().Size()
-	inside := make([]bool, len(x.raw))
 	x.got = make([]float64, 0, rows*cols)
+	end := 0 // of what was compared so far
 	for i := range rows {
-		for j := range cols {
-			at := (x.offset + i*ld + j) * size
+		from := (x.offset + i*ld) * size
+		to := from + cols*size
+		l.unchanged(x, end, from, "wrote outside")
+		if end = to; x.use == read {
+			l.unchanged(x, from, to, "changed an input")
+		} else if l.sum != nil {
+			l.sum.Write(x.host[from:to])
+		}
+		for at := from; at < to; at += size {
 			x.got = append(x.got, decode(x.host[at:], x.view.DType()))
-			for b := range size {
-				inside[at+b] = true
-			}
-			if l.sum != nil && x.use != read {
-				l.sum.Write(x.host[at : at+size])
-			}
 		}
 	}
-	for i := range x.raw {
-		if x.raw[i] == x.host[i] || inside[i] && x.use != read {
-			continue
-		}
-		at := i/size - x.offset
-		if !inside[i] {
-			l.Errorf("%s %v: wrote outside: element %d from its start (row %d, column %d of rows %d apart)", x.name, x.view, at, at/ld, at%ld, ld)
-		} else {
-			l.Errorf("%s %v: an input was changed at row %d, column %d", x.name, x.view, at/ld, at%ld)
-		}
+	l.unchanged(x, end, len(x.raw), "wrote outside")
+}
+
+// unchanged compares the bytes [from, to) of a block with what they were.
+func (l *lab) unchanged(x *buf, from, to int, blame string) {
+	l.Helper()
+	if bytes.Equal(x.raw[from:to], x.host[from:to]) {
 		return
+	}
+	for i := from; i < to; i++ {
+		if x.raw[i] != x.host[i] {
+			at := i/x.view.DType().Size() - x.offset
+			l.Errorf("%s %v: %s: element %d counted from its start, rows %d apart", x.name, x.view, blame, at, x.view.LD())
+			return
+		}
 	}
 }
 

@@ -165,6 +165,13 @@ func dot(a, b []float64) float64 {
 	return s
 }
 
+// addTo is y += a x over the length of y.
+func addTo(y, x []float64, a float64) {
+	for i := range y {
+		y[i] += a * x[i]
+	}
+}
+
 func attention(c attentionCase, q, k, v []float64) (o, lse []float64) {
 	o, lse = make([]float64, len(q)), make([]float64, c.batch*c.heads*c.seq)
 	for b := range c.batch {
@@ -173,9 +180,7 @@ func attention(c attentionCase, q, k, v []float64) (o, lse []float64) {
 				p, l := c.weights(q, k, b, t, h)
 				lse[(b*c.heads+h)*c.seq+t] = l
 				for s, w := range p {
-					for d := range c.dim {
-						o[c.q(b, t, h)+d] += c.factor(h) * w * v[c.kv(b, s, h)+d]
-					}
+					addTo(o[c.q(b, t, h):][:c.dim], v[c.kv(b, s, h):], c.factor(h)*w)
 				}
 			}
 		}
@@ -197,11 +202,10 @@ func attentionGrad(c attentionCase, q, k, v, do []float64) (dq, dk, dv []float64
 				}
 				for s := range p {
 					ds := c.scale * p[s] * (dp[s] - delta)
-					for d := range c.dim {
-						dq[c.q(b, t, h)+d] += ds * k[c.kv(b, s, h)+d]
-						dk[c.kv(b, s, h)+d] += ds * q[c.q(b, t, h)+d]
-						dv[c.kv(b, s, h)+d] += c.factor(h) * p[s] * g[d]
-					}
+					query, key := c.q(b, t, h), c.kv(b, s, h)
+					addTo(dq[query:][:c.dim], k[key:], ds)
+					addTo(dk[key:][:c.dim], q[query:], ds)
+					addTo(dv[key:][:c.dim], g, c.factor(h)*p[s])
 				}
 			}
 		}
