@@ -66,7 +66,7 @@ func (l *Live) Write(r Record) error {
 		l.last.Iteration, l.last.ConsumedTokens = r.Iteration, r.ConsumedTokens
 		l.progress = l.fraction()
 	case *Stage:
-		l.stage, l.loss = *r, math.NaN()
+		l.stage = *r
 	case *Iteration:
 		return l.iteration(r)
 	}

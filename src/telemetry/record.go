@@ -12,8 +12,8 @@ type Record interface {
 
 // Header begins every record.
 type Header struct {
-	Time           time.Time `json:"time"`
 	Iteration      int       `json:"iteration"` // iterations done
+	Time           time.Time `json:"time"`
 	ConsumedTokens int64     `json:"consumed_tokens"`
 }
 
