@@ -62,11 +62,11 @@ func (w *writer) finish(m Manifest) error {
 	return nil
 }
 
-// removeReplaced removes what an earlier replacement left behind, unless the program was killed between the two renames, so
-// that it is the only checkpoint of its iteration: then it gets its name back.
+// removeReplaced removes what an earlier replacement left behind, unless that was cut off between its two renames: then it is the
+// only checkpoint of its iteration, and stays until the new one has its name.
 func removeReplaced(final, replaced string) error {
 	if _, err := os.Stat(final); errors.Is(err, os.ErrNotExist) {
-		return renameIfThere(replaced, final)
+		return nil
 	}
 	return os.RemoveAll(replaced)
 }

@@ -36,7 +36,8 @@ type Meta struct {
 	Births          Births        `json:"births,omitempty"`
 	Seed            uint64        `json:"seed"`
 	Config          string        `json:"config"` // the resolved configuration, as text
-	// Extra is whatever else belongs to the state: loss scaler, data position. Keys are the caller's.
+	// Extra is whatever else belongs to the state: loss scaler, data position. Keys are the caller's. Values come back as
+	// the same JSON, without blanks.
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 }
 
@@ -152,6 +153,13 @@ func readManifest(folder string) (Manifest, error) {
 	}
 	if m.Format != FormatVersion {
 		return Manifest{}, fmt.Errorf("checkpoint: %s has format %d: this program reads format %d", path, m.Format, FormatVersion)
+	}
+	for k, v := range m.Meta.Extra { // encode indents them
+		var b bytes.Buffer
+		if err := json.Compact(&b, v); err != nil {
+			return damaged("cannot be read: " + err.Error())
+		}
+		m.Meta.Extra[k] = b.Bytes()
 	}
 	for _, e := range m.Entries {
 		if err := e.check(); err != nil {
