@@ -96,7 +96,7 @@ func (m Model) WidthMult() float64 {
 // Function is what growth changes in the function that a model computes besides its weights. It belongs to a checkpoint.
 type Function struct {
 	NormEps    float64 `json:"norm_eps"`    // folded at growth of the hidden size: eps d0/d
-	LogitScale float64 `json:"logit_scale"` // logits = LogitScale * E y; keeps its old value at growth
+	LogitScale float64 `json:"logit_scale"` // logits = LogitScale * E y; falls by d0/d under muP, folded into the final norm's gain and bias
 }
 
 // Function of a model that never grew.
