@@ -13,7 +13,7 @@
 //
 // Growing the hidden size from d0 to d folds what the larger norm and muP's output multiplier would change into weights:
 //
-//	gains g <- g sqrt(d0/d)    eps <- eps d0/d    final gain and bias <- times d/d0 under muP, logit scale kept
+//	gains g <- g sqrt(d0/d)    eps <- eps d0/d    under muP: final gain and bias <- times d/d0, as the logit scale falls by d0/d
 //
 // so that norms with divisor d see the old function when the new dims are zero (mask and RMSNorm under zero), or equal to the mean
 // of the old dims (LayerNorm under zero: the mean stays, the variance scales by d0/d; the average expansion of LEMON,

@@ -83,18 +83,18 @@ func Grow(j Job) (*Grown, error) {
 
 type engine struct {
 	Job
-	new                        State
-	oldW, newW, oldO, newO     layout.Layout
-	weightMoves, momentMoves   []layout.Transfer
-	fills                      []layout.Fill
-	staging                    *tensor.Memory
-	half                       int // elements of each half of staging: what goes out, what comes in
-	exchangedOut, exchangedIn  []int
-	sendAt, recvAt             []int
-	oldPieces, newPieces       map[pieceKey]optim.Piece
-	meansOf                    string
-	hiddenMeans, hostStaging   []float32
-	movedBytes, lowerBound     int64
+	new                       State
+	oldW, newW, oldO, newO    layout.Layout
+	weightMoves, momentMoves  []layout.Transfer
+	fills                     []layout.Fill
+	staging                   *tensor.Memory
+	half                      int // elements of each half of staging: what goes out, what comes in
+	exchangedOut, exchangedIn []int
+	sendAt, recvAt            []int
+	oldPieces, newPieces      map[pieceKey]optim.Piece
+	meansOf                   string
+	hiddenMeans, hostStaging  []float32
+	movedBytes, lowerBound    int64
 }
 
 type pieceKey struct{ tensor, kind string }

@@ -111,14 +111,12 @@ func (p *Plan) hiddenRatio() float64 { return float64(p.From.HiddenSize) / float
 // msg tells whether masked norms use MSG's own statistics: nothing is folded then.
 func (p *Plan) msg() bool { return p.Options.Operator == Mask && p.Options.Statistics == MSG }
 
-// function folds the growth of the hidden size: eps d0/d, and the logit scale stays. MSG's form keeps eps, and lets the
-// logit scale fall to that of the larger width, which the mask ramps.
+// function is that of the larger width: muP's logit scale falls by d0/d, which is folded into the final norm (MSG's form: ramped
+// by the mask), and eps by d0/d with the gains (MSG's form: kept).
 func (p *Plan) function() arch.Function {
 	f := p.FromFunction
-	switch {
-	case p.msg() && p.From.MupBaseWidth > 0:
-		f.LogitScale *= p.hiddenRatio()
-	case !p.msg():
+	f.LogitScale /= p.To.WidthMult() / p.From.WidthMult()
+	if !p.msg() {
 		f.NormEps *= p.hiddenRatio()
 	}
 	return f
@@ -189,17 +187,16 @@ func (p *Plan) Factor(t arch.Tensor) float64 {
 }
 
 // newGain is what new entries of a gain start with: 1 times the factors of all growths so far, so that they start like the
-// old ones. The factors are in the function: eps has been multiplied by d0/d and the logit scale is (d/d0) of a model that
-// never grew.
+// old ones. eps remembers them: it has been multiplied by every d0/d that was folded.
 func (p *Plan) newGain(t arch.Tensor) float64 {
-	c := 1.0
-	if p.To.NormEpsilon > 0 {
-		c = math.Sqrt(p.Function.NormEps / p.To.NormEpsilon)
+	if p.To.NormEpsilon <= 0 {
+		return p.Factor(t)
 	}
-	if plain := p.To.Function().LogitScale; t.Name == arch.FinalNormGain && plain != 0 {
-		c *= p.Function.LogitScale / plain
+	folded := p.Function.NormEps / p.To.NormEpsilon
+	if t.Name == arch.FinalNormGain && p.To.MupBaseWidth > 0 {
+		return math.Sqrt(1 / folded)
 	}
-	return c
+	return math.Sqrt(folded)
 }
 
 // isNewLayer tells whether the tensor belongs to a layer that did not exist.
