@@ -2,6 +2,7 @@ package parity
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -23,11 +24,12 @@ type recorded struct {
 	MicroBatch int           `json:"micro_batch"`
 	SeqLength  int           `json:"seq_length"`
 	AdamW      struct {
-		LR          float32 `json:"lr"`
-		Beta1       float32 `json:"beta1"`
-		Beta2       float32 `json:"beta2"`
-		Eps         float32 `json:"eps"`
-		WeightDecay float32 `json:"weight_decay"`
+		LR          float64 `json:"lr"`
+		Beta1       float64 `json:"beta1"`
+		Beta2       float64 `json:"beta2"`
+		Eps         float64 `json:"eps"`
+		WeightDecay float64 `json:"weight_decay"`
+		ClipGrad    float64 `json:"clip_grad"`
 	} `json:"adamw"`
 	floats map[string][]float32
 	tokens []int32
@@ -62,63 +64,66 @@ func load(t *testing.T, name string) *recorded {
 	return c
 }
 
-// world is a model of a case on the CPU, with its weights loaded.
+// world is one rank's model of a case on the CPU, with its weights loaded.
 type world struct {
 	c               *recorded
 	b               backend.Backend
 	s               backend.Stream
 	p               *model.Params
 	m               *model.Model
+	rank            int // the sequences rank*MicroBatch and on are its own
+	batch           int
 	tokens, targets tensor.Tensor
 }
 
-func (c *recorded) build(t *testing.T, o cpu.Options, inference bool) *world {
-	t.Helper()
-	b := cpu.New(o)
-	t.Cleanup(func() { b.Close() })
-	w := &world{c: c, b: b, s: b.NewStream("test")}
+// build makes rank of ranks, which share the sequences of a batch.
+func (c *recorded) build(rank, ranks int, inference bool) (*world, error) {
+	w := &world{c: c, b: cpu.New(cpu.Options{Workers: 2}), rank: rank, batch: c.MicroBatch / ranks}
+	w.s = w.b.NewStream("test")
 	var err error
-	if w.p, err = model.NewParams(b, c.Model, !inference); err != nil {
-		t.Fatal(err)
+	if w.p, err = model.NewParams(w.b, c.Model, !inference); err != nil {
+		return nil, err
 	}
-	w.m, err = model.New(b, c.Model, c.Function, w.p, model.Options{MicroBatch: c.MicroBatch, SeqLength: c.SeqLength, Inference: inference})
+	w.m, err = model.New(w.b, c.Model, c.Function, w.p, model.Options{MicroBatch: w.batch, SeqLength: c.SeqLength, Inference: inference})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	for _, p := range w.p.Tensors() {
 		v := c.floats["w/"+p.Name]
 		if len(v) != p.Len() {
-			t.Fatalf("%s: %d values recorded, want %d", p.Name, len(v), p.Len())
+			return nil, fmt.Errorf("%s: %d values recorded, want %d", p.Name, len(v), p.Len())
 		}
 		copy(w.p.Weight(p.Name).F32(), v)
 	}
-	n := c.MicroBatch * c.SeqLength
-	mem, err := b.Alloc("tokens", 8*n)
+	n := w.m.Tokens()
+	mem, err := w.b.Alloc("tokens", 8*n)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	w.tokens, w.targets = tensor.New(mem, 0, tensor.I32, n), tensor.New(mem, 4*n, tensor.I32, n)
 	w.m.SetMask(c.Mask)
-	w.batch(0)
-	return w
+	w.load(0)
+	return w, nil
 }
 
-func (w *world) zeros(t *testing.T, rows, cols int) tensor.Tensor {
+// alone is the only rank.
+func (c *recorded) alone(t *testing.T, inference bool) *world {
 	t.Helper()
-	mem, err := w.b.Alloc("test", 4*rows*cols)
+	w, err := c.build(0, 1, inference)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tensor.New(mem, 0, tensor.F32, rows, cols)
+	t.Cleanup(func() { w.b.Close() })
+	return w
 }
 
-// batch loads the tokens of a step.
-func (w *world) batch(step int) {
-	rows, cols := w.c.MicroBatch, w.c.SeqLength
-	for b := range rows {
-		at := (step*rows + b) * (cols + 1)
-		copy(w.tokens.I32()[b*cols:(b+1)*cols], w.c.tokens[at:])
-		copy(w.targets.I32()[b*cols:(b+1)*cols], w.c.tokens[at+1:])
+// load fills in the tokens of a step.
+func (w *world) load(step int) {
+	cols := w.c.SeqLength
+	for i := range w.batch {
+		at := (step*w.c.MicroBatch + w.rank*w.batch + i) * (cols + 1)
+		copy(w.tokens.I32()[i*cols:(i+1)*cols], w.c.tokens[at:])
+		copy(w.targets.I32()[i*cols:(i+1)*cols], w.c.tokens[at+1:])
 	}
 }
 

@@ -2,7 +2,7 @@
 """Records the cases of this folder's Go test: python record.py (needs torch and safetensors), writes testdata/.
 
 A case is NAME.json (architecture, function, mask, optimizer, in the names of src/arch) and NAME.safetensors:
-  tokens [steps, B, T+1] int32     logits [B, T, V]     losses [B, T]     step_losses [steps]
+  tokens [steps, B, T+1] int32     logits [B, T, V]     losses [B, T]     step_losses [steps]: before each AdamW step
   w/PARAMETER, g/PARAMETER         weights before the first step; gradient of the mean loss of batch 0
 Everything is computed in fp64 by autograd from weights that are exact in fp32, and rounded to fp32 at the end. The model is
 written from the papers and from torch's own operators where they exist, independently of the Go code.
@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "testdata")
 STEPS, BATCH, SEQ = 10, 2, 12
-ADAMW = dict(lr=3e-3, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1)
+ADAMW = dict(lr=3e-3, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip_grad=1.0)
 
 BASE = dict(num_layers=2, hidden_size=20, ffn_hidden_size=36, num_attention_heads=3, num_query_groups=3, kv_channels=6,
             vocab_size=53, make_vocab_size_divisible_by=8, max_position_embeddings=SEQ, rotary_base=10000.0,
@@ -149,6 +149,7 @@ def record(name, m, k, seed):
         if step == 0:
             out |= {"g/" + n: p.grad.float() for n, p in P.items()}
             out |= {"logits": z.detach().float(), "losses": each.detach().view(BATCH, SEQ).float()}
+        torch.nn.utils.clip_grad_norm_(P.values(), ADAMW["clip_grad"])
         losses.append(each.mean().item()); opt.step()
     out["step_losses"] = torch.tensor(losses).float()
     save_file({n: t.contiguous() for n, t in out.items()}, os.path.join(HERE, name + ".safetensors"))
