@@ -28,7 +28,7 @@ type kernels struct {
 	normApply func(y, x, g, b []float32, mu, a, m float32)
 	// normSums is sum(g dy) and sum(g dy (x-mu)).
 	normSums func(x, dy, g []float32, mu float32) (h, hx float32)
-	// normGrad is, with xh = (x-mu) r: dg += m dy xh, db += m dy (when not empty), dx = res + m r (g dy - a - xh b), res
+	// normGrad is, with xh = (x-mu) r: dg += m dy xh, db += m dy, dx = res + m r (g dy - a - xh b), res
 	// taken as 0 when empty. dx may be dy or res.
 	normGrad func(dx, res, x, dy, g, dg, db []float32, c normConstants)
 

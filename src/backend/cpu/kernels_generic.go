@@ -90,16 +90,14 @@ func normSumsGeneric(x, dy, g []float32, mu float32) (h, hx float32) {
 
 func normGradGeneric(dx, res, x, dy, g, dg, db []float32, c normConstants) {
 	n := len(dx)
-	x, dy, g, dg = x[:n], dy[:n], g[:n], dg[:n]
+	x, dy, g, dg, db = x[:n], dy[:n], g[:n], dg[:n], db[:n]
 	mr := c.m * c.r
 	for i := range dx {
 		xh := (x[i] - c.mu) * c.r
 		d := dy[i]
 		t := c.m * d
 		dg[i] += t * xh
-		if len(db) > 0 {
-			db[i] += t
-		}
+		db[i] += t
 		v := mr * (g[i]*d - c.a - xh*c.b)
 		if len(res) > 0 {
 			v += res[i]

@@ -167,9 +167,6 @@ func runNormBackward(w *worker, t *task) {
 func normBackwardRows(k *kernels, a *backend.NormGrad, dg, db []float32, from, to int) {
 	m := shapeOf("norm backward", a.X.Cols(), a.Mask)
 	gain, rstd := a.Gain.F32(), a.RStd.F32()
-	if !a.DBias.Present() {
-		db = nil
-	}
 	for n := from; n < to; n++ {
 		x, dy, dx := row(a.X, n), row(a.DY, n), row(a.DX, n)
 		var res []float32
