@@ -171,8 +171,8 @@ func parseHeader(text []byte) (infos []named, metadata map[string]string, err er
 	seen := map[string]bool{}
 	for dec.More() {
 		t, err := dec.Token()
-		name, ok := t.(string)
-		if err != nil || !ok {
+		name, _ := t.(string)
+		if err != nil {
 			return nil, nil, fmt.Errorf("is broken JSON: %w", err)
 		}
 		if seen[name] {
@@ -201,7 +201,10 @@ func parseHeader(text []byte) (infos []named, metadata map[string]string, err er
 
 // checkOffsets tells whether the tensors fill the data to the byte, in any order.
 func checkOffsets(infos []named, size int64) error {
-	sort.SliceStable(infos, func(i, j int) bool { return infos[i].Offsets[0] < infos[j].Offsets[0] })
+	sort.SliceStable(infos, func(i, j int) bool {
+		a, b := infos[i].Offsets, infos[j].Offsets
+		return a[0] < b[0] || (a[0] == b[0] && a[1] < b[1]) // an empty tensor comes before the one that begins with it
+	})
 	at := int64(0)
 	for _, i := range infos {
 		if i.Offsets[0] != at || i.Offsets[1] < at {
