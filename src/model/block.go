@@ -71,6 +71,8 @@ type Scratch struct {
 	DQKV   tensor.Tensor // [N, (H+2K)D]
 	DAct   tensor.Tensor // [N, F], SwiGLU only
 	Row    tensor.Tensor // [C]
+
+	Accumulate bool // matrices' gradients are added to, not overwritten
 }
 
 func (c *Scratch) plan(a *backend.Arena, d *dims) {
@@ -135,18 +137,18 @@ func (b *Block) activate(s backend.Stream, c *Cache) {
 // parameters are added up.
 func (b *Block) Backward(s backend.Stream, c *Cache, w *Scratch) {
 	scale := b.ramp.branch(b.layer)
-	b.linearGrad(s, b.fc2, b.fc2Bias, w, c.Act, scale)
+	b.writerGrad(s, b.fc2, b.fc2Bias, w, c.Act, scale)
 	b.activateBackward(s, c, w, scale)
-	weightGrad(s, b.fc1, b.fc1Bias, c.Pre, c.Y2)
+	readerGrad(s, b.fc1, b.fc1Bias, c.Pre, c.Y2, w.Accumulate)
 	s.Gemm(backend.Gemm{C: w.DY, A: c.Pre, B: b.fc1.w})
 	b.norm2.backward(s, c.X2, w.DY, w.DX, w.DX, c.Mean2, c.RStd2)
 
-	b.linearGrad(s, b.dense, b.denseBias, w, c.O, scale)
+	b.writerGrad(s, b.dense, b.denseBias, w, c.O, scale)
 	s.Gemm(backend.Gemm{C: w.DO, A: w.DX, B: b.dense.w, Alpha: scale})
 	s.AttentionBackward(backend.AttentionGrad{Attention: b.attention(c), DO: w.DO, DQ: b.queries(w.DQKV),
 		DK: b.keys(w.DQKV), DV: b.values(w.DQKV)})
 	b.rotate(s, w.DQKV, true)
-	weightGrad(s, b.qkv, b.qkvBias, w.DQKV, c.Y1)
+	readerGrad(s, b.qkv, b.qkvBias, w.DQKV, c.Y1, w.Accumulate)
 	s.Gemm(backend.Gemm{C: w.DY, A: w.DQKV, B: b.qkv.w})
 	b.norm1.backward(s, c.X1, w.DY, w.DX, w.DX, c.Mean1, c.RStd1)
 }
@@ -169,9 +171,9 @@ func (b *Block) activateBackward(s backend.Stream, c *Cache, w *Scratch, scale f
 	}
 }
 
-// linearGrad adds the gradients of a writer y = x W^T + b whose output gradient is scale DX.
-func (b *Block) linearGrad(s backend.Stream, weight, bias pair, w *Scratch, x tensor.Tensor, scale float32) {
-	s.Gemm(backend.Gemm{C: weight.g, A: w.DX, TransA: true, B: x, Alpha: scale, Accumulate: true})
+// writerGrad adds the gradients of a writer y = x W^T + b whose output gradient is scale DX.
+func (b *Block) writerGrad(s backend.Stream, weight, bias pair, w *Scratch, x tensor.Tensor, scale float32) {
+	s.Gemm(backend.Gemm{C: weight.g, A: w.DX, TransA: true, B: x, Alpha: scale, Accumulate: w.Accumulate})
 	switch {
 	case !bias.g.Present():
 	case scale == 1:
@@ -182,9 +184,9 @@ func (b *Block) linearGrad(s backend.Stream, weight, bias pair, w *Scratch, x te
 	}
 }
 
-// weightGrad adds the gradients of a reader y = x W^T + b.
-func weightGrad(s backend.Stream, weight, bias pair, dy, x tensor.Tensor) {
-	s.Gemm(backend.Gemm{C: weight.g, A: dy, TransA: true, B: x, Accumulate: true})
+// readerGrad adds the gradients of a reader y = x W^T + b.
+func readerGrad(s backend.Stream, weight, bias pair, dy, x tensor.Tensor, accumulate bool) {
+	s.Gemm(backend.Gemm{C: weight.g, A: dy, TransA: true, B: x, Accumulate: accumulate})
 	if bias.g.Present() {
 		s.ColumnSum(bias.g, dy, true)
 	}

@@ -84,7 +84,8 @@ func (h *Head) ForwardBackward(s backend.Stream, targets tensor.Tensor, gradScal
 		z := h.Project(s, lo, hi)
 		h.entropy(s, z, targets, lo, hi, gradScale)
 		s.Gemm(backend.Gemm{C: w.DY.Slice(lo, hi), A: z, B: h.table.w, Alpha: scale})
-		s.Gemm(backend.Gemm{C: h.table.g, A: z, TransA: true, B: h.Y.Slice(lo, hi), Alpha: scale, Accumulate: true})
+		s.Gemm(backend.Gemm{C: h.table.g, A: z, TransA: true, B: h.Y.Slice(lo, hi), Alpha: scale,
+			Accumulate: w.Accumulate || lo > 0})
 	}
 	h.norm.backward(s, h.X, w.DY, w.DX, tensor.Tensor{}, h.Mean, h.RStd)
 }

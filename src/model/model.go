@@ -19,6 +19,7 @@ type Options struct {
 type Model struct {
 	d         *dims
 	backend   backend.Backend
+	params    *Params
 	embedding Embedding
 	blocks    []*Block
 	caches    []*Cache // one a block; for inference all the same
@@ -37,7 +38,7 @@ func New(b backend.Backend, m arch.Model, f arch.Function, p *Params, o Options)
 		return nil, err
 	}
 	r := &ramp{}
-	x := &Model{d: d, backend: b, ramp: r, trains: !o.Inference && p.grads != nil}
+	x := &Model{d: d, backend: b, params: p, ramp: r, trains: !o.Inference && p.grads != nil}
 	x.embedding, x.head = newEmbedding(d, p), newHead(d, r, p)
 	for l := range m.NumLayers {
 		x.blocks = append(x.blocks, newBlock(d, r, p, l))
@@ -86,6 +87,7 @@ func (x *Model) ForwardBackward(s backend.Stream, tokens, targets tensor.Tensor,
 	if !x.trains {
 		panic("model: ForwardBackward of a model for inference or without gradients")
 	}
+	x.scratch.Accumulate = !x.params.takeRenewed()
 	x.hidden(s, tokens)
 	x.head.ForwardBackward(s, targets, gradScale, &x.scratch)
 	for l := len(x.blocks) - 1; l >= 0; l-- {

@@ -278,6 +278,33 @@ func difference(a, b []float32) float64 {
 	return d / m
 }
 
+// Whatever the gradients were before, after RenewGrads and a pass they are what ZeroGrads and a pass give.
+func TestRenewedGradientsAreZeroedOnes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m, k := anyModel(t)
+		r := newRig(t, m, model.Options{MicroBatch: 2, SeqLength: 6}, 1)
+		defer r.b.Close()
+		r.randomise()
+		r.m.SetMask(k)
+		twice := func(clear func(backend.Stream)) []float32 {
+			clear(r.s)
+			r.m.ForwardBackward(r.s, r.tokens, r.targets, 0.1)
+			r.m.ForwardBackward(r.s, r.tokens, r.targets, 0.1) // the second micro-batch adds
+			if err := r.s.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			return slices.Clone(r.p.FlatGrads().F32())
+		}
+		want := twice(r.p.ZeroGrads)
+		for _, p := range r.p.Tensors() { // but for the gaps, everything is spoiled
+			r.s.Fill(r.p.Grad(p.Name), 9)
+		}
+		if got := twice(r.p.RenewGrads); !slices.Equal(got, want) {
+			t.Errorf("gradients differ by %g", difference(got, want))
+		}
+	})
+}
+
 func TestMaskEndsAtThePlainModelAndHidesNewPartsAtZero(t *testing.T) {
 	m := small()
 	r := newRig(t, m, model.Options{MicroBatch: 2, SeqLength: 7}, 1)

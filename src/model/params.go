@@ -23,6 +23,8 @@ type Params struct {
 	offsets        []int          // first element of each tensor in its block
 	length         int            // elements of a block, gaps included
 	weights, grads *tensor.Memory // grads is nil without gradients
+	kept           [][2]int       // element ranges that a backward pass never overwrites: see RenewGrads
+	renewed        bool           // the next backward pass overwrites the matrices' gradients
 }
 
 // NewParams allocates the parameters of m, all zero, in memory labelled "weights" and "gradients".
@@ -35,6 +37,9 @@ func NewParams(b backend.Backend, m arch.Model, grads bool) (*Params, error) {
 		p.at[t.Name] = i
 		p.offsets = append(p.offsets, p.length)
 		p.length += t.Len()
+		if !overwrites(m, t) {
+			p.keep(p.offsets[i], p.length)
+		}
 	}
 	var err error
 	bytes := p.length * tensor.F32.Size()
@@ -77,9 +82,48 @@ func (p *Params) FlatGrads() tensor.Tensor { return p.flat(p.grads) }
 
 // ZeroGrads sets all gradients to zero.
 func (p *Params) ZeroGrads(s backend.Stream) {
-	if p.grads != nil {
+	if p.renewed = false; p.grads != nil {
 		s.Fill(p.FlatGrads(), 0)
 	}
+}
+
+// RenewGrads is ZeroGrads for when a ForwardBackward follows, and saves a pass over the memory: it fills vectors only, and lets that
+// pass overwrite the gradients of matrices instead of adding to them. Until then those are stale.
+func (p *Params) RenewGrads(s backend.Stream) {
+	if p.renewed = true; p.grads != nil {
+		g := p.FlatGrads()
+		for _, k := range p.kept {
+			s.Fill(g.Slice(k[0], k[1]), 0)
+		}
+	}
+}
+
+// overwrites tells whether a parameter's gradient comes out of one GEMM that may overwrite: a block's matrix, or the
+// table of the output layer. A table that embeds tokens only gets the rows of the tokens that occur.
+func overwrites(m arch.Model, t arch.Tensor) bool {
+	switch {
+	case t.Role == arch.Reader || t.Role == arch.Writer:
+		return true
+	case m.UntieOutput:
+		return t.Name == arch.OutputWeight
+	}
+	return t.Name == arch.WordEmbeddings
+}
+
+// keep adds elements [lo, hi) to the ranges that RenewGrads fills, together with the gap since the last one.
+func (p *Params) keep(lo, hi int) {
+	if n := len(p.kept); n > 0 && lo-p.kept[n-1][1] < groupAlign {
+		p.kept[n-1][1] = hi
+		return
+	}
+	p.kept = append(p.kept, [2]int{lo, hi})
+}
+
+// takeRenewed tells whether this backward pass is the one that overwrites.
+func (p *Params) takeRenewed() bool {
+	is := p.renewed
+	p.renewed = false
+	return is
 }
 
 // Close frees the memory. No operation that uses it may be in flight.
