@@ -29,3 +29,5 @@ type Tokenizer interface {
 
 // EndOfText is the special token that ends a document, as GPT-2 spells it.
 const EndOfText = "<|endoftext|>"
+
+var _ Tokenizer = (*BPE)(nil)
