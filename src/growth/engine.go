@@ -40,6 +40,7 @@ type Job struct {
 	Old     State
 	Seed    uint64 // of the run
 	Growth  int    // number of this growth in the run: every one draws other initial values
+	Staging int    // elements of a message between ranks, and of the host's buffer of initial values; 0: 1<<18
 }
 
 // Grown is the larger state beside the old one. Exactly one of Commit and Abort ends it.
@@ -66,6 +67,9 @@ func (g *Grown) Abort() { g.State.Close() }
 // peak is old state + new state + staging. Weights and moments are copied on the device, tensor by tensor, along
 // the boxes of layout.Plan; only rows of moments whose owner changes travel. A failure on one rank fails on all.
 func Grow(j Job) (*Grown, error) {
+	if j.Staging <= 0 {
+		j.Staging = defaultStaging
+	}
 	e := &engine{Job: j}
 	g, err := e.grow()
 	if e.staging != nil {
@@ -103,10 +107,11 @@ func (e *engine) grow() (*Grown, error) {
 	if err := e.plan(); err != nil {
 		return nil, err
 	}
-	if err := e.agree(e.allocate()); err != nil {
-		return nil, err
+	err := e.allocate()
+	if err == nil {
+		err = e.initialise()
 	}
-	if err := e.initialise(); err != nil {
+	if err = e.agree(err); err != nil {
 		return nil, err
 	}
 	e.moveWeights()
@@ -115,10 +120,7 @@ func (e *engine) grow() (*Grown, error) {
 	}
 	steps := e.Old.Optimizer.Steps()
 	counters := optim.Counters{Step: steps, Births: e.Plan.Births(e.Old.Optimizer.Births(), steps)}
-	if err := e.new.Optimizer.Restore(e.Stream, counters); err != nil {
-		return nil, err
-	}
-	if err := e.agree(e.Stream.Sync()); err != nil {
+	if err := e.agree(e.new.Optimizer.Restore(e.Stream, counters)); err != nil {
 		return nil, err
 	}
 	s := Stats{BytesMoved: e.movedBytes, BytesLowerBound: e.lowerBound, StagingBytes: e.stagingBytes()}
@@ -166,8 +168,8 @@ func (e *engine) plan() error {
 	return err
 }
 
-// stagingElements bounds a message and the host's buffer of initial values, unless one row or one transfer is larger.
-const stagingElements = 1 << 18
+// defaultStaging is 1 MiB of fp32: messages are large enough for any wire, and staging is small beside a model.
+const defaultStaging = 1 << 18
 
 func (e *engine) allocate() (err error) {
 	if e.new.Params, err = model.NewParams(e.Backend, e.Plan.To, true); err != nil {
@@ -179,7 +181,7 @@ func (e *engine) allocate() (err error) {
 	e.half = 0
 	for _, t := range e.momentMoves {
 		if !t.Local() {
-			e.half = max(e.half, stagingElements, t.Src.Volume())
+			e.half = max(e.half, e.Staging, t.Src.Volume())
 		}
 	}
 	e.oldPieces, e.newPieces = pieces(e.Old.Optimizer), pieces(e.new.Optimizer)
@@ -221,7 +223,7 @@ func (e *engine) initialise() error {
 	for _, f := range e.fills {
 		t := e.newW.Tensors[f.Tensor]
 		row := f.Box.Volume() / (f.Box.Hi[0] - f.Box.Lo[0])
-		rows := max(stagingElements/row, 1)
+		rows := max(e.Staging/row, 1)
 		for lo := f.Box.Lo[0]; lo < f.Box.Hi[0]; lo += rows {
 			part := f.Box.Narrow(0, lo, min(lo+rows, f.Box.Hi[0]))
 			n := part.Volume()

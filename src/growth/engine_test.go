@@ -1,0 +1,208 @@
+package growth_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"cambium/src/arch"
+	"cambium/src/backend"
+	"cambium/src/comm"
+	"cambium/src/comm/local"
+	"cambium/src/growth"
+	"cambium/src/tensor"
+)
+
+// poor is a device that has memory for a few more blocks only.
+type poor struct {
+	backend.Backend
+	left int
+}
+
+func (p *poor) Alloc(label string, bytes int) (*tensor.Memory, error) {
+	if p.left--; p.left < 0 {
+		return nil, errors.New("out of memory")
+	}
+	return p.Backend.Alloc(label, bytes)
+}
+
+// all is weights and own moments.
+func (r *rig) all() []float32 {
+	var out []float32
+	for _, x := range r.state.Params.Tensors() {
+		out = append(out, r.state.Params.Weight(x.Name).F32()...)
+	}
+	for _, p := range r.state.Optimizer.State() {
+		out = append(out, p.Data.F32()...)
+	}
+	return out
+}
+
+// Memory ends on one rank of two, at every allocation in turn: growth fails on both, nothing leaks, the old state is
+// untouched and training goes on exactly as without the attempt.
+func TestAFailureOnOneRankLeavesTheOldStateOnAll(t *testing.T) {
+	from, to := llama(2, 24, 3, 40), llama(3, 40, 5, 50)
+	err := local.NewWorld(2).Run(func(dp comm.Communicator) error {
+		r := newRig(dp, from)
+		defer r.close()
+		other := newRig(dp, from) // never disturbed
+		defer other.close()
+		r.train(0, 4, 5e-3, nil, 0, 0)
+		other.train(0, 4, 5e-3, nil, 0, 0)
+		plan, err := growth.NewPlan(from, r.f, to, growth.Options{})
+		if err != nil {
+			return err
+		}
+		used, worked := r.b.Usage().Current, false
+		for left := range 10 {
+			b := backend.Backend(r.b)
+			if dp.Rank() == 1 {
+				b = &poor{r.b, left}
+			}
+			g, err := growth.Grow(growth.Job{Plan: plan, Backend: b, Stream: r.s, DP: dp, Old: r.state, Seed: 1})
+			if err == nil {
+				worked = true
+				g.Abort()
+			} else if want := []string{"another rank failed", "out of memory"}[dp.Rank()]; !strings.Contains(err.Error(), want) {
+				return fmt.Errorf("%d blocks left: rank %d: %v, want %q", left, dp.Rank(), err, want)
+			}
+			if now := r.b.Usage().Current; now != used {
+				return fmt.Errorf("%d blocks left: rank %d: %d bytes in use, %d before", left, dp.Rank(), now, used)
+			}
+			if worked {
+				break
+			}
+			if left == 0 && err == nil {
+				return errors.New("growth needs no memory")
+			}
+		}
+		if !worked {
+			return errors.New("growth failed with memory for 9 blocks")
+		}
+		r.train(4, 6, 5e-3, nil, 0, 0)
+		other.train(4, 6, 5e-3, nil, 0, 0)
+		if !slices.Equal(r.all(), other.all()) {
+			return errors.New("training after a failed growth went another way")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestThePeakIsOldPlusNewPlusStaging(t *testing.T) {
+	err := local.NewWorld(2).Run(func(dp comm.Communicator) error {
+		r := newRig(dp, llama(2, 64, 8, 128))
+		defer r.close()
+		r.m.Close()
+		r.m = nil
+		old := r.b.Usage()
+		r.staging = 1000
+		_, stats, err := r.grow(llama(3, 96, 12, 192), growth.Options{Operator: growth.Zero}, 1)
+		if err != nil {
+			return err
+		}
+		r.m.Close()
+		r.m = nil
+		now := r.b.Usage()
+		sum := func(label ...string) (n int) {
+			for _, l := range label {
+				n += old.ByLabel[l] + now.ByLabel[l]
+			}
+			return n
+		}
+		tokens, births := old.ByLabel["tokens"], 16<<10
+		if peak, want := now.Peak, sum("weights", "gradients", "optimizer")+tokens+stats.StagingBytes+births; peak > max(want, old.Peak) {
+			return fmt.Errorf("peak %d bytes, want at most %d", peak, want)
+		}
+		if now.ByLabel["growth staging"] != 0 || stats.StagingBytes < 8*1000 {
+			return fmt.Errorf("staging of %d bytes, %d left behind", stats.StagingBytes, now.ByLabel["growth staging"])
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Messages of any size carry the same state.
+func TestSmallMessagesCarryTheSameState(t *testing.T) {
+	err := local.NewWorld(3).Run(func(dp comm.Communicator) error {
+		var states [][]float32
+		for _, staging := range []int{0, 1, 40, 300} {
+			r := newRig(dp, llama(2, 24, 3, 40))
+			r.staging = staging
+			r.train(0, 3, 5e-3, nil, 0, 0)
+			if _, _, err := r.grow(llama(3, 37, 5, 61), growth.Options{Operator: growth.Mask}, 1); err != nil {
+				return err
+			}
+			states = append(states, r.all())
+			r.close()
+			if !slices.Equal(states[0], states[len(states)-1]) {
+				return fmt.Errorf("messages of %d elements: another state", staging)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Stack copies layers in order and does not preserve the loss; their moments start anew.
+func TestStackCopiesLayersWhole(t *testing.T) {
+	from, to := llama(2, 24, 3, 40), llama(5, 24, 3, 40)
+	r := alone(from)
+	defer r.close()
+	r.train(0, 4, 5e-3, nil, 0, 0)
+	before := r.loss(arch.Mask{})
+	old := map[string][]float32{}
+	for _, x := range from.Tensors() {
+		old[x.Name] = slices.Clone(r.state.Params.Weight(x.Name).F32())
+	}
+	plan, _, err := r.grow(to, growth.Options{Operator: growth.Stack}, 1)
+	must(err)
+	for _, x := range to.Tensors() {
+		source := x.Name
+		if x.Layer >= 0 {
+			source = strings.Replace(x.Name, fmt.Sprintf("layers.%d.", x.Layer), fmt.Sprintf("layers.%d.", x.Layer%2), 1)
+		}
+		if !slices.Equal(r.state.Params.Weight(x.Name).F32(), old[source]) {
+			t.Errorf("%s is not a copy of %s", x.Name, source)
+		}
+		if m, _ := r.state.Optimizer.Moments(x.Name); (largest(m.F32()) == 0) != (x.Layer >= 2) {
+			t.Errorf("%s: moments up to %g", x.Name, largest(m.F32()))
+		}
+	}
+	if b := r.state.Optimizer.Births(); !slices.Equal(b.Layers, []int32{0, 0, 4, 4, 4}) {
+		t.Errorf("births of layers %v", b.Layers)
+	}
+	after := r.loss(plan.Mask)
+	if change, err := plan.CheckProbe(before, after, 1e-5); err != nil || change < 1e-4 {
+		t.Errorf("loss %g to %g (%v): want a jump that is reported and allowed", before, after, err)
+	}
+}
+
+// A stage that changes no size (another batch, another learning rate) carries everything over as it is.
+func TestAStageOfTheSameSizeChangesNothing(t *testing.T) {
+	err := local.NewWorld(2).Run(func(dp comm.Communicator) error {
+		r := newRig(dp, llama(2, 24, 3, 40))
+		defer r.close()
+		r.train(0, 3, 5e-3, nil, 0, 0)
+		before, f := r.all(), r.f
+		_, stats, err := r.grow(r.arch, growth.Options{Operator: growth.Mask, Ramp: 5}, 1)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(before, r.all()) || r.f != f || stats.BytesMoved != 0 || r.state.Optimizer.Steps() != 3 {
+			return fmt.Errorf("something changed: %+v, %+v", r.f, stats)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
