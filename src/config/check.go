@@ -58,7 +58,7 @@ func (c *checker) require(holds bool, keys []ref, format string, args ...any) {
 func (c *checker) taintedAny(keys []ref) bool {
 	for _, k := range keys {
 		_, path := c.find(k)
-		if c.r.tainted[path] || c.r.tainted[k.key] {
+		if c.r.taintedAbove(path) || c.r.taintedAbove(k.key) {
 			return true
 		}
 	}
@@ -148,11 +148,26 @@ func (c *checker) limit(at ref, k Key, in reflect.Value) {
 	if k.rule.ok(x) {
 		return
 	}
-	if n, _ := c.find(at); x == 0 && (n == nil || n.kind != scalar) {
-		c.require(false, []ref{at}, "missing: %s", k.Help)
+	if n, _ := c.find(at); x == 0 && n.kind != scalar {
+		c.missing(at, k)
 		return
 	}
 	c.require(false, []ref{at}, "%s is impossible: want %s", written(v), k.rule.want)
+}
+
+// missing notes a key that is needed: in its stage, or once for all when no stage has it.
+func (c *checker) missing(at ref, k Key) {
+	for i := range c.stages {
+		if n, _ := c.find(ref{i, at.key}); at.stage < 0 || n.kind == scalar {
+			c.require(false, []ref{at}, "missing: %s", k.Help)
+			return
+		}
+	}
+	if c.taintedAny([]ref{at}) {
+		return
+	}
+	n, _ := c.find(ref{-1, at.key})
+	c.r.add(n, k.Path, "missing: %s", k.Help)
 }
 
 // check judges the completed run.
@@ -224,9 +239,12 @@ func (c *checker) checkModel(i int, m arch.Model, seq int) {
 		c.require(m.NumAttentionHeads%m.NumQueryGroups == 0, of(i, groups...), "%d is not a multiple of num_query_groups (%d)", m.NumAttentionHeads, m.NumQueryGroups)
 	}
 	rotary := m.Position == arch.PositionRope || m.Position == arch.PositionXPos
-	sizes := []string{"model.hidden_size", "model.num_attention_heads", "model.kv_channels", "model.position_embedding_type"}
+	sizes := []string{"model.hidden_size", "model.kv_channels", "model.num_attention_heads", "model.position_embedding_type"}
+	if n, _ := c.find(ref{i, "model.kv_channels"}); n.kind == scalar {
+		sizes[0], sizes[1] = sizes[1], sizes[0]
+	}
 	c.require(!rotary || m.KVChannels%2 == 0, of(i, sizes...), "heads of size %d cannot be rotated in pairs: %s needs an even one", m.KVChannels, m.Position)
-	c.require(m.MaxPositions >= seq, of(i, "model.max_position_embeddings", "train.seq_length"), "%d is less than seq_length (%d)", m.MaxPositions, seq)
+	c.require(m.MaxPositions >= seq || m.MaxPositions == 0, of(i, "model.max_position_embeddings", "train.seq_length"), "%d is less than seq_length (%d)", m.MaxPositions, seq)
 	c.require(m.VocabSize == 0 || m.VocabSize > 1, of(i, "model.vocab_size"), "%d is impossible: want at least 2", m.VocabSize)
 	parameters := 12.0*float64(m.NumLayers)*float64(m.HiddenSize)*float64(m.HiddenSize) + float64(m.VocabSize+m.MaxPositions)*float64(m.HiddenSize) +
 		3*float64(m.NumLayers)*float64(m.HiddenSize)*(float64(m.FFNHiddenSize)+float64(m.NumAttentionHeads)*float64(m.KVChannels))
@@ -283,10 +301,11 @@ func (c *checker) checkCurves() {
 		if length, left := l.Warmup/tokens, (l.End-l.Start)/tokens; l.Style != schedule.Constant && length > left {
 			key := cond(i > 0, "growth.rewarm_iters", cond(c.run.Stages[0].Train.WarmupSamples > 0, "train.lr_warmup_samples", "train.lr_warmup_iters"))
 			c.require(false, of(i, key), "a warm-up of %.0f steps does not fit into the %.0f steps that the learning-rate curve has left", length, left)
-			continue
+			return
 		}
 		if err := l.Check(); err != nil {
 			c.require(false, of(i, "train.lr_decay_style"), "%v", err)
+			return
 		}
 	}
 }

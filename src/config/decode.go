@@ -156,6 +156,7 @@ func decodeCorpora(n *node, faults *report) Corpora {
 			decode(item, reflect.ValueOf(&c).Elem(), faults)
 			if c.Path == "" && len(faults.faults) == before {
 				faults.add(item, join(item.path, "path"), "missing: want the path of a corpus")
+				faults.tainted[n.path] = true
 			}
 			out = append(out, c)
 		}

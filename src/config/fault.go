@@ -59,6 +59,20 @@ func (r *report) add(n *node, key, format string, args ...any) {
 	}
 }
 
+// taintedAbove tells whether a key, or a table that it lies in, has a fault.
+func (r *report) taintedAbove(path string) bool {
+	for {
+		if r.tainted[path] {
+			return true
+		}
+		i := strings.LastIndexByte(path, '.')
+		if i < 0 {
+			return false
+		}
+		path = path[:i]
+	}
+}
+
 // unknown notes a key that its table does not have, and tells which of the table's keys was probably meant, or where
 // the key belongs.
 func (r *report) unknown(n *node, e entry, siblings []string) {

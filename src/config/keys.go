@@ -87,7 +87,7 @@ var keys = []Key{
 	key("local_ranks", "", steers, small, "ranks of this process, one replica of the model each"),
 	key("threads_per_rank", "", steers, smallOr0, "worker threads a rank; 0: cores / ranks"),
 
-	key("tokenizer.type", "tokenizer-type", learns, anyValue, "kind of tokenizer", TokenizerBPE, TokenizerGPT2, TokenizerCL100K, TokenizerNone),
+	key("tokenizer.type", "tokenizer-type", learns, anyValue, "kind of tokenizer", TokenizerBPE, TokenizerGPT2, TokenizerCL100K, TokenizerBytes, TokenizerNone),
 	key("tokenizer.path", "tokenizer-model", steers, anyValue, "tokenizer.json, or a folder with vocab.json and merges.txt"),
 	key("tokenizer.vocab_size", "tokenizer-vocab-size", learns, sizeOr0, "entries of the tokenizer; 0: as it has"),
 

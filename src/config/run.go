@@ -22,7 +22,7 @@ func (r *Run) World() int { return r.LocalRanks }
 
 // Tokenizer says what turns text into token ids.
 type Tokenizer struct {
-	Type      string `yaml:"type"`       // bpe, gpt2, cl100k_base or none (token ids only)
+	Type      string `yaml:"type"`       // bpe, gpt2, cl100k_base, bytes or none (token ids only)
 	Path      string `yaml:"path"`       // bpe: a tokenizer.json, or a folder with vocab.json and merges.txt
 	VocabSize int    `yaml:"vocab_size"` // entries; 0: what the tokenizer has
 }
@@ -32,6 +32,7 @@ const (
 	TokenizerBPE    = "bpe"
 	TokenizerGPT2   = "gpt2"
 	TokenizerCL100K = "cl100k_base"
+	TokenizerBytes  = "bytes"
 	TokenizerNone   = "none"
 )
 
@@ -197,3 +198,14 @@ func (s *Stage) MicroBatches(world int) int {
 }
 
 func ceilDiv(a, b int64) int64 { return (a-1)/b + 1 }
+
+// Spec is what tokenizer.Open wants: the path of a bpe tokenizer, the name of a built-in one, "" for none.
+func (t Tokenizer) Spec() string {
+	switch t.Type {
+	case TokenizerBPE:
+		return t.Path
+	case TokenizerNone:
+		return ""
+	}
+	return t.Type
+}
