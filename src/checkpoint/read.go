@@ -24,7 +24,9 @@ type Reader struct {
 	vocab    map[string]int // dimension that counts vocabulary entries, by tensor
 	maxRaw   int64
 	files    map[string]*os.File
-	decoders sync.Pool
+
+	mu   sync.Mutex
+	idle []*decoder // as many as goroutines have read at once
 }
 
 type key struct{ kind, tensor string }
@@ -140,7 +142,7 @@ func (r *Reader) Read(kind, name string, box layout.Box, dst []byte) error {
 	if err != nil {
 		return err
 	}
-	defer r.decoders.Put(dec)
+	defer r.release(dec)
 	for _, e := range entries {
 		part := e.Box().Intersect(stored)
 		if part.Empty() {
@@ -157,11 +159,22 @@ func (r *Reader) Read(kind, name string, box layout.Box, dst []byte) error {
 	return nil
 }
 
+// decoder is an idle decoder, or a new one; release gives it back.
 func (r *Reader) decoder() (*decoder, error) {
-	if d, ok := r.decoders.Get().(*decoder); ok {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.idle); n > 0 {
+		d := r.idle[n-1]
+		r.idle = r.idle[:n-1]
 		return d, nil
 	}
 	return newDecoder(r.maxRaw)
+}
+
+func (r *Reader) release(d *decoder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.idle = append(r.idle, d)
 }
 
 // entry copies a part of an entry to its place in dst, which holds box.
