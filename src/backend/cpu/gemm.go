@@ -86,6 +86,7 @@ type product struct {
 	mine          []float32 // the packed piece of the streamed operand
 	z             []float32 // a tile
 	tile          tile
+	ahead         ahead
 }
 
 func runGemm(w *worker, t *task) {
@@ -184,7 +185,7 @@ func (p *product) runByColumns() {
 	}
 	width := p.itemPanels()
 	items := ceilDiv(p.panels, width)
-	p.carve(width * p.shape.cols)
+	p.carve(min(width, p.piecePanels()) * p.shape.cols)
 	for s := 0; s < p.k; s += super {
 		end := min(s+super, p.k)
 		if packed > 0 {
@@ -202,31 +203,65 @@ func (p *product) runByColumns() {
 
 // columns computes the panels [q0, q1) of C for the steps [lo, hi) of K.
 func (p *product) columns(q0, q1, lo, hi int) {
+	each := p.piecePanels()
 	p.eachBlock(lo, hi, func(p0, kb int) {
-		p.packB(p.mine, q0, q1, p0, kb)
-		j0 := p.start(q0)
-		for i := 0; i < p.m; i += p.shape.rows {
-			for q := q0; q < q1; q++ {
-				j := p.start(q)
-				if i < p.packedFrom {
-					p.inPlaceA(i, p0)
-				} else {
-					p.packedA(p.shared[(p0-lo)*roundUp(p.m-p.packedFrom, p.shape.group):], i-p.packedFrom, kb)
-				}
-				p.multiply(p.mine[(j-j0)*kb:], i, j, p.start(q+1)-j, p0, kb)
+		for c0 := q0; c0 < q1; c0 += each {
+			c1 := min(c0+each, q1)
+			p.packB(p.mine, c0, c1, p0, kb)
+			switch next := min(p.kc, hi-p0-kb); {
+			case c1 < q1:
+				p.aheadB(c1, min(c1+each, q1), p0, kb, c1-c0)
+			case next > 0:
+				p.aheadB(q0, min(q0+each, q1), p0+kb, next, c1-c0)
+			default:
+				p.aheadB(q1, min(q1+each, p.panels), lo, min(p.kc, hi-lo), c1-c0)
 			}
+			p.columnPiece(c0, c1, lo, p0, kb)
 		}
 	})
+}
+
+// columnPiece multiplies all of A's rows with the packed panels [c0, c1).
+func (p *product) columnPiece(c0, c1, lo, p0, kb int) {
+	j0 := p.start(c0)
+	for i := 0; i < p.m; i += p.shape.rows {
+		if i < p.packedFrom {
+			p.inPlaceA(i, p0)
+		} else {
+			p.packedA(p.shared[(p0-lo)*roundUp(p.m-p.packedFrom, p.shape.group):], i-p.packedFrom, kb)
+		}
+		for q := c0; q < c1; q++ {
+			j := p.start(q)
+			p.multiply(p.mine[(j-j0)*kb:], i, j, p.start(q+1)-j, p0, kb)
+		}
+	}
+}
+
+// piecePanels is the number of panels that are packed at a time: 192 columns.
+func (p *product) piecePanels() int { return max(1, 192/p.shape.cols) }
+
+// aheadB brings a piece of B nearer while calls times as many tiles are computed as C has rows of tiles.
+func (p *product) aheadB(q0, q1, p0, kb, panels int) {
+	j, cols := p.start(q0), 0
+	if q0 < q1 {
+		cols = p.start(q1) - j
+	}
+	calls := panels * ceilDiv(p.m, p.shape.rows)
+	if p.g.TransB {
+		p.ahead.set(p.b, j*p.ldb+p0, p.ldb, cols, kb, calls)
+	} else {
+		p.ahead.set(p.b, p0*p.ldb+j, p.ldb, min(kb, kb*cols), cols, calls)
+	}
 }
 
 // itemPanels is the number of panels in an item: few, so that workers end together, but when A is too large for the cache
 // many, because every item reads all of it.
 func (p *product) itemPanels() int {
 	each := ceilDiv(p.panels, p.w.count)
-	if p.m*p.k > 1<<19 {
-		return max(1, min(each, 768/p.shape.cols))
+	if p.m*p.k > 1<<18 {
+		return max(1, min(each, max(p.piecePanels(), ceilDiv(each, 2)), 1536/p.shape.cols))
 	}
-	return max(1, min(ceilDiv(each, 4), 192/p.shape.cols))
+	return max(1, min(ceilDiv(each, 4), p.piecePanels()))
 }
 
 // runByRows: workers claim rows of C. B is packed by all of them together; A is streamed.
@@ -257,19 +292,34 @@ func (p *product) rows(i0, i1, lo, hi, width int) {
 		if packed < i1 {
 			p.packA(p.mine, packed, i1, p0, kb)
 		}
+		p.aheadA(i0, i1, lo, hi, p0+kb)
 		b := p.shared[(p0-lo)*width:]
-		for q := range p.panels {
-			j := p.start(q)
-			for i := i0; i < i1; i += p.shape.rows {
-				if i < packed {
-					p.inPlaceA(i, p0)
-				} else {
-					p.packedA(p.mine, i-packed, kb)
-				}
+		for i := i0; i < i1; i += p.shape.rows {
+			if i < packed {
+				p.inPlaceA(i, p0)
+			} else {
+				p.packedA(p.mine, i-packed, kb)
+			}
+			for q := range p.panels {
+				j := p.start(q)
 				p.multiply(b[j*kb:], i, j, p.start(q+1)-j, p0, kb)
 			}
 		}
 	})
+}
+
+// aheadA brings the piece of A after the present one nearer: the next K block of the item, or the first of the next item.
+func (p *product) aheadA(i0, i1, lo, hi, p0 int) {
+	calls := p.panels * ceilDiv(i1-i0, p.shape.rows)
+	if p0 >= hi {
+		p0, i0, i1 = lo, i1, min(2*i1-i0, p.m)
+	}
+	kb := min(p.kc, hi-p0)
+	if p.g.TransA {
+		p.ahead.set(p.a, p0*p.lda+i0, p.lda, min(kb, kb*(i1-i0)), i1-i0, calls)
+	} else {
+		p.ahead.set(p.a, i0*p.lda+p0, p.lda, i1-i0, kb, calls)
+	}
 }
 
 // itemRows is the number of rows in an item: a multiple of the packed group, few enough that the workers end together.
@@ -344,11 +394,8 @@ func (p *product) multiply(panel []float32, i, j, cols, p0, kb int) {
 	if last && p.g.Act == backend.GELUGrad { // C may be Pre, which is needed first
 		t.out, t.ldo = unsafe.Pointer(&p.z[0]), 4*p.shape.cols
 	}
-	if t.fetch == nil {
-		t.fetch = t.b
-	}
+	p.ahead.next(t)
 	p.w.level.multiply(p, rows, cols)
-	t.fetch, t.fetchStep = nil, 0
 	if last && p.g.Act != backend.NoActivation {
 		var pre unsafe.Pointer
 		if p.pre != nil {

@@ -17,6 +17,7 @@
 #define tile_alpha 112
 #define tile_fetch 120
 #define tile_fetchstep 128
+#define tile_fetches 136
 
 // SI, R12: rows 0-2 and 3-5 of A at step p; R13: the distance of rows; R9: the distance of steps. The 12 sums are Y4-Y15.
 #define ROW(at, x, s0, s1) \
@@ -83,22 +84,40 @@ TEXT ·tile6x16(SB), NOSPLIT, $0-8
 	ALL(ZERO)
 
 	// Rows of C that will be added or overwritten.
-	MOVQ        tile_ldo(AX), R15
-	MOVQ        $6, BX
+	MOVQ tile_ldo(AX), R15
+	MOVQ $6, BX
 
 fetch:
 	PREFETCHT0 (R10)
 	PREFETCHT0 63(R10)
-	ADDQ       R15, R10
-	DECQ       BX
-	JNZ        fetch
-	MOVQ       CX, BX
-	SHRQ       $2, BX
-	JZ         tail
+	ADDQ R15, R10
+	DECQ BX
+	JNZ  fetch
+	MOVQ    CX, BX
+	SHRQ    $2, BX
+	MOVQ    tile_fetches(AX), R15
+	CMPQ    R15, BX
+	CMOVQGT BX, R15
+	SUBQ    R15, BX
+	TESTQ   R15, R15
+	JZ      plain
 
-rounds:
+ahead:
 	PREFETCHT1 (R11)
 	ADDQ DX, R11
+	STEP(0)
+	STEP(1)
+	STEP(2)
+	STEP(3)
+	ADDQ $256, DI
+	DECQ R15
+	JNZ  ahead
+
+plain:
+	TESTQ BX, BX
+	JZ    tail
+
+rounds:
 	STEP(0)
 	STEP(1)
 	STEP(2)

@@ -24,6 +24,7 @@
 #define tile_alpha 112
 #define tile_fetch 120
 #define tile_fetchstep 128
+#define tile_fetches 136
 
 // SI, R12: rows 0-3 and 4-7 of A at step p; R13, R15: one and three row distances; R9: the distance of two steps.
 #define ROW3(at, x, s0, s1, s2) \
@@ -179,11 +180,29 @@ fetching:
 	JNZ  fetching
 
 rest:
+	MOVQ t+0(FP), AX
+	MOVQ tile_fetches(AX), AX
+	CMPQ AX, BX
+	CMOVQGT BX, AX
+	SUBQ AX, BX
+	TESTQ AX, AX
+	JZ   plain
+
+ahead:
+	FETCHNEXT
+	STEP3(0)
+	STEP3(1)
+	STEP3(2)
+	STEP3(3)
+	ADDQ $768, DI
+	DECQ AX
+	JNZ  ahead
+
+plain:
 	TESTQ BX, BX
 	JZ    tail
 
 rounds:
-	FETCHNEXT
 	STEP3(0)
 	STEP3(1)
 	STEP3(2)

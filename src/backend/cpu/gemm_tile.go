@@ -19,8 +19,9 @@ type tile struct {
 	rows                  int
 	mask, add, biasMask   uint64
 	alpha                 float32
-	fetch                 unsafe.Pointer // memory to bring into the cache meanwhile, or anything valid
-	fetchStep             int
+	// fetch, fetch + fetchStep, ... are addresses to bring into the second-level cache meanwhile, fetches at most.
+	fetch              unsafe.Pointer
+	fetchStep, fetches int
 }
 
 // shape is how an instruction set cuts a product up: the tile of its micro-kernel, and the rows of one packed group of A.

@@ -1,0 +1,41 @@
+package cpu
+
+import "unsafe"
+
+// ahead hands out the cache lines of a rectangle of memory to the tiles that are computed before it is needed, a few to
+// each, so that weights arrive from memory while the arithmetic goes on. Down the rows first: a rectangle has enough of
+// them for every tile to fetch about as many lines.
+type ahead struct {
+	base        unsafe.Pointer
+	stride      int // bytes from row to row
+	rows, lines int
+	each        int // rows that a tile fetches
+	row, line   int
+}
+
+// lineFloats is the number of floats in a cache line.
+const lineFloats = cacheLine / 4
+
+// set describes rows pieces of cols floats, ld floats apart, from src[at] on, and the number of tiles to come.
+func (a *ahead) set(src []float32, at, ld, rows, cols, tiles int) {
+	*a = ahead{}
+	if rows <= 0 || cols <= 0 || tiles <= 0 {
+		return
+	}
+	*a = ahead{base: unsafe.Pointer(&src[at]), stride: 4 * ld, rows: rows, lines: ceilDiv(cols, lineFloats)}
+	a.each = ceilDiv(rows, max(1, tiles/a.lines))
+}
+
+// next gives the tile its share.
+func (a *ahead) next(t *tile) {
+	if a.line >= a.lines {
+		t.fetches = 0
+		return
+	}
+	t.fetch = unsafe.Add(a.base, a.row*a.stride+a.line*cacheLine)
+	t.fetchStep, t.fetches = a.stride, min(a.each, a.rows-a.row)
+	if a.row += a.each; a.row >= a.rows {
+		a.row = 0
+		a.line++
+	}
+}

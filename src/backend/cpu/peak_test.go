@@ -1,0 +1,28 @@
+package cpu
+
+import "testing"
+
+func TestPeakGrowsWithTheLevel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("timing")
+	}
+	last := 0.0
+	for _, level := range []string{"portable", "avx2", "avx512"} {
+		if (Options{Level: level}).Check() != nil {
+			continue
+		}
+		t.Setenv(LevelVariable, level)
+		peak, err := MeasurePeak(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %.1f GFLOP/s", level, peak/1e9)
+		if peak < last || peak < 1e8 || peak > 1e13 {
+			t.Errorf("%s: %.3g FLOP/s after %.3g", level, peak, last)
+		}
+		last = peak
+	}
+	if _, err := MeasurePeak(0); err == nil {
+		t.Error("0 workers have a peak")
+	}
+}
