@@ -122,21 +122,18 @@ func attendTile(k *kernels, a *backend.Attention, g attentionShape, mem *forward
 		scores(k, mem.s, kk, ldk, mem.qT, keys, lanes, g.dim, diagonal)
 		k.softmaxTile(mem.s, queryTile, keys, lanes, diagonal, mem.max, mem.sum, mem.rescale)
 		if k0 > 0 {
-			for i := range queries {
-				k.scale(mem.o[i*g.headDim16:][:g.dim], mem.rescale[i])
-			}
+			k.scaleRows(mem.o, g.headDim16, mem.o, g.headDim16, mem.rescale, queries, g.dim)
 		}
 		mix(k, mem.o, g.headDim16, mem.s, vv, ldv, queries, g.dim, keys, diagonal, k0 > 0)
 	}
 	scale := headScale(a, h)
 	lse := a.LSE.F32()[(b*g.heads+h)*g.seq+q0:][:queries]
-	o := a.O.F32()[(b*g.seq+q0)*ldo+h*g.dim:]
 	for i := range queries {
-		out := o[i*ldo:][:g.dim]
-		copy(out, mem.o[i*g.headDim16:][:g.dim])
-		k.scale(out, scale/mem.sum[i])
 		lse[i] = mem.max[i] + float32(math.Log(float64(mem.sum[i])))
+		mem.rescale[i] = scale / mem.sum[i]
 	}
+	o := a.O.F32()[(b*g.seq+q0)*ldo+h*g.dim:]
+	k.scaleRows(o, ldo, mem.o, g.headDim16, mem.rescale, queries, g.dim)
 }
 
 // rowBlock is the number of rows that products with a triangular factor are cut into, and laneBlock the number of lanes.

@@ -45,10 +45,11 @@ type backwardTile struct {
 	do         []float32 // [queryTile][headDim16]: s dO, where s is not 1
 	s, ds      []float32 // [keyTile][queryTile]
 	lse, delta []float32 // [queryTile]
+	factor     []float32 // [queryTile]: s
 }
 
 func newBackwardTile(w *worker, g attentionShape) backwardTile {
-	mem := w.scratch(queryTile * (2*g.dim + g.headDim16 + 2*keyTile + 2))
+	mem := w.scratch(queryTile * (2*g.dim + g.headDim16 + 2*keyTile + 3))
 	take := func(n int) []float32 {
 		x := mem[:n:n]
 		mem = mem[n:]
@@ -56,7 +57,7 @@ func newBackwardTile(w *worker, g attentionShape) backwardTile {
 	}
 	return backwardTile{
 		qT: take(g.dim * queryTile), doT: take(g.dim * queryTile), do: take(queryTile * g.headDim16),
-		s: take(keyTile * queryTile), ds: take(keyTile * queryTile), lse: take(queryTile), delta: take(queryTile),
+		s: take(keyTile * queryTile), ds: take(keyTile * queryTile), lse: take(queryTile), delta: take(queryTile), factor: take(queryTile),
 	}
 }
 
@@ -70,11 +71,8 @@ func attendBackTile(k *kernels, a *backend.AttentionGrad, g attentionShape, mem 
 	ldo := a.DO.LD()
 	mem.begin(k, a, g, q, do, b, h, q0, queries)
 	if s := headScale(&a.Attention, h); s != 1 {
-		for i := range queries {
-			x := mem.do[i*g.headDim16:][:g.dim]
-			copy(x, do[i*ldo:])
-			k.scale(x, s)
-		}
+		fill(mem.factor, s)
+		k.scaleRows(mem.do, g.headDim16, do, ldo, mem.factor, queries, g.dim)
 		do, ldo = mem.do, g.headDim16
 	}
 	column = h / (g.heads / g.groups) * g.dim
@@ -104,7 +102,5 @@ func (mem *backwardTile) begin(k *kernels, a *backend.AttentionGrad, g attention
 	k.transposeScaled(mem.doT, queryTile, do, a.DO.LD(), queries, g.dim, headScale(&a.Attention, h))
 	copy(mem.lse, a.LSE.F32()[(b*g.heads+h)*g.seq+q0:][:queries])
 	o := a.O.F32()[(b*g.seq+q0)*a.O.LD()+h*g.dim:]
-	for i := range queries {
-		mem.delta[i] = k.dot(o[i*a.O.LD():][:g.dim], do[i*a.DO.LD():][:g.dim])
-	}
+	k.rowDots(mem.delta, o, a.O.LD(), do, a.DO.LD(), queries, g.dim)
 }

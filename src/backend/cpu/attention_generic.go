@@ -31,6 +31,25 @@ func transposeScaledGeneric(dst []float32, ldd int, src []float32, lds, rows, co
 	}
 }
 
+func scaleRowsGeneric(dst []float32, ldd int, src []float32, lds int, v []float32, rows, cols int) {
+	for i := range rows {
+		to := dst[i*ldd:][:cols]
+		for j, x := range src[i*lds:][:cols] {
+			to[j] = v[i] * x
+		}
+	}
+}
+
+func rowDotsGeneric(out, x []float32, ldx int, y []float32, ldy, rows, cols int) {
+	for i := range rows {
+		s, other := 0.0, y[i*ldy:][:cols]
+		for j, v := range x[i*ldx:][:cols] {
+			s += float64(v) * float64(other[j])
+		}
+		out[i] = float32(s)
+	}
+}
+
 // softmaxTileGeneric is one step of the online softmax (FlashAttention, arXiv 2205.14135, algorithm 1) on a tile of
 // scores s[r lds + q], row r = key, column q = query. Key r is visible to query q when r <= q + diagonal.
 //

@@ -21,8 +21,6 @@ type kernels struct {
 	sumSquaredDeviations func(x []float32, mu float32) float32
 	// sumSquares is sum(x^2) in fp64.
 	sumSquares func(x []float32) float64
-	// dot is sum(x y).
-	dot func(x, y []float32) float32
 
 	// normApply is y = a (x-mu) g + m b; b may be empty. a = m r.
 	normApply func(y, x, g, b []float32, mu, a, m float32)
@@ -63,8 +61,12 @@ type kernels struct {
 	tile func(c []float32, ldc int, a []float32, rsa, csa int, b []float32, ldb int, m, n, k int, accumulate bool)
 	// transposeScaled is dst[j ldd + i] = s src[i lds + j] for i < rows, j < cols.
 	transposeScaled func(dst []float32, ldd int, src []float32, lds, rows, cols int, s float32)
+	// scaleRows is dst[i] = v[i] src[i], row by row; dst may be src.
+	scaleRows func(dst []float32, ldd int, src []float32, lds int, v []float32, rows, cols int)
+	// rowDots is out[i] = sum_j x[i,j] y[i,j].
+	rowDots func(out, x []float32, ldx int, y []float32, ldy, rows, cols int)
 	// softmaxTile folds a tile of scores (row = key, column = query) into the running softmax of the queries, which are
-	// the lanes: see softmaxTileGeneric.
+	// the lanes: see softmaxTileGeneric. The number of queries is a multiple of 16 in both.
 	softmaxTile func(s []float32, lds, keys, queries, diagonal int, max, sum, rescale []float32)
 	// softmaxGradTile turns scores into probabilities and their gradients in place: see softmaxGradTileGeneric.
 	softmaxGradTile func(s, ds []float32, lds, keys, queries, diagonal int, lse, delta []float32, scale float32)
@@ -88,12 +90,12 @@ type adamConstants struct {
 func genericKernels() *kernels {
 	return &kernels{
 		axpy: axpyGeneric, addRows: addRowsGeneric, scale: scaleGeneric, mul: mulGeneric, addScaled: addScaledGeneric,
-		sum: sumGeneric, sumSquaredDeviations: sumSquaredDeviationsGeneric, sumSquares: sumSquaresGeneric, dot: dotGeneric,
+		sum: sumGeneric, sumSquaredDeviations: sumSquaredDeviationsGeneric, sumSquares: sumSquaresGeneric,
 		normApply: normApplyGeneric, normSums: normSumsGeneric, normGrad: normGradGeneric,
 		rotary: rotaryGeneric, swiglu: swigluGeneric, swigluGrad: swigluGradGeneric,
 		max: maxGeneric, sumExp: sumExpGeneric, expSum: expSumGeneric, adamw: adamwGeneric,
 		toBF16: toBF16Generic, fromBF16: fromBF16Generic, toF16: toF16Generic, fromF16: fromF16Generic,
 		tile: tileGeneric, transposeScaled: transposeScaledGeneric,
-		softmaxTile: softmaxTileGeneric, softmaxGradTile: softmaxGradTileGeneric,
+		scaleRows: scaleRowsGeneric, rowDots: rowDotsGeneric, softmaxTile: softmaxTileGeneric, softmaxGradTile: softmaxGradTileGeneric,
 	}
 }

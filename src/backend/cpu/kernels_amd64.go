@@ -25,9 +25,6 @@ func sumAVX512(x []float32) float32
 func sumSquaredDeviationsAVX512(x []float32, mu float32) float32
 
 //go:noescape
-func dotAVX512(x, y []float32) float32
-
-//go:noescape
 func sumSquaresAVX512(x []float32) float64
 
 //go:noescape
@@ -80,9 +77,6 @@ func sumAVX2(x []float32) float32
 
 //go:noescape
 func sumSquaredDeviationsAVX2(x []float32, mu float32) float32
-
-//go:noescape
-func dotAVX2(x, y []float32) float32
 
 //go:noescape
 func sumSquaresAVX2(x []float32) float64

@@ -54,15 +54,6 @@ func sumSquaresGeneric(x []float32) float64 {
 	return s
 }
 
-func dotGeneric(x, y []float32) float32 {
-	s := 0.0
-	y = y[:len(x)]
-	for i, v := range x {
-		s += float64(v) * float64(y[i])
-	}
-	return float32(s)
-}
-
 func normApplyGeneric(y, x, g, b []float32, mu, a, m float32) {
 	x, g = x[:len(y)], g[:len(y)]
 	if len(b) == 0 {

@@ -141,11 +141,6 @@ CONST(exp6, 0x3ab512163ab51216)
 	KEEP(V0); \
 	VFMADD231PS V0, V0, acc
 
-#define DOT(L, KEEP, o, acc) \
-	L(o, SI, V0); \
-	L(o, DX, V1); \
-	VFMADD231PS V1, V0, acc
-
 // V4, V5 += x(SI)^2 in fp64
 #define SQUARES(L, S, KEEP) \
 	L(0, SI, V0); \

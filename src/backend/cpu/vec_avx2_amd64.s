@@ -89,18 +89,6 @@ TEXT ·sumSquaredDeviationsAVX2(SB), NOSPLIT, $0-36
 	VZEROUPPER
 	RET
 
-// func dotAVX2(x, y []float32) float32
-TEXT ·dotAVX2(SB), NOSPLIT, $0-52
-	MOVQ x_base+0(FP), SI
-	MOVQ x_len+8(FP), CX
-	MOVQ y_base+24(FP), DX
-	XORQ AX, AX
-	REDUCE(DOT)
-	FOLD0(VADDPS)
-	VMOVSS X0, ret+48(FP)
-	VZEROUPPER
-	RET
-
 // func sumSquaresAVX2(x []float32) float64
 TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
 	MOVQ x_base+0(FP), SI

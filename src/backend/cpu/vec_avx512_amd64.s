@@ -89,18 +89,6 @@ TEXT ·sumSquaredDeviationsAVX512(SB), NOSPLIT, $0-36
 	VZEROUPPER
 	RET
 
-// func dotAVX512(x, y []float32) float32
-TEXT ·dotAVX512(SB), NOSPLIT, $0-52
-	MOVQ x_base+0(FP), SI
-	MOVQ x_len+8(FP), CX
-	MOVQ y_base+24(FP), DX
-	XORQ AX, AX
-	REDUCE(DOT)
-	FOLD0(VADDPS)
-	VMOVSS X0, ret+48(FP)
-	VZEROUPPER
-	RET
-
 // func sumSquaresAVX512(x []float32) float64
 TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
 	MOVQ x_base+0(FP), SI
