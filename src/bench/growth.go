@@ -1,0 +1,98 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"cambium/src/config"
+	"cambium/src/flops"
+	"cambium/src/train"
+)
+
+// Variant is one way to spend the operations of a growth run.
+type Variant struct {
+	Name   string
+	Config config.Run
+}
+
+// Variants are the growth run of cfg itself, its last model trained from scratch, and every smaller one alone, all with
+// the same number of operations (by flops.PaLM). A model trained alone takes the settings of the stage that it comes
+// from, the warm-up of the first stage, and the run's learning-rate curve stretched over its own length.
+func Variants(cfg *config.Run) []Variant {
+	f, budget := flops.PaLM(), 0.0
+	for i := range cfg.Stages {
+		s := &cfg.Stages[i]
+		budget += float64(s.Tokens()) * f.PerToken(s.Model, s.Train.SeqLength)
+	}
+	out := []Variant{{Name: "grown", Config: *cfg}}
+	last := len(cfg.Stages) - 1
+	for i := last; i >= 0; i-- {
+		name := cfg.Stages[i].Name + " alone"
+		if i == last {
+			name = cfg.Stages[i].Name + " from scratch"
+		}
+		out = append(out, Variant{Name: name, Config: alone(cfg, i, budget/f.PerToken(cfg.Stages[i].Model, cfg.Stages[i].Train.SeqLength))})
+	}
+	return out
+}
+
+// alone is the run of one stage's model over so many tokens.
+func alone(cfg *config.Run, stage int, tokens float64) config.Run {
+	run, s, first := *cfg, cfg.Stages[stage], cfg.Stages[0].Train
+	curve := s.Train
+	if s.Growth.LRSchedule == config.ScheduleContinue && stage > 0 {
+		curve = first // the curve of the run goes on through the stage
+		curve.LR = s.Train.LR
+	}
+	t := &s.Train
+	t.TrainIters, t.TrainSamples, t.TrainTokens = 0, 0, config.Count(tokens)
+	t.LR, t.MinLR, t.DecayStyle, t.WSDDecayStyle, t.WSDDecayFraction = curve.LR, curve.MinLR, curve.DecayStyle, curve.WSDDecayStyle, curve.WSDDecayFraction
+	t.DecayIters = 0
+	t.WarmupIters, t.WarmupSamples, t.WarmupFraction, t.WarmupInit = first.WarmupIters, first.WarmupSamples, first.WarmupFraction, first.WarmupInit
+	s.Growth = cfg.Stages[0].Growth
+	run.Stages = []config.Stage{s}
+	return run
+}
+
+// Runs are the folders of the runs of one variant, one a seed.
+type Runs struct {
+	Name    string
+	Folders []string
+}
+
+// Growth trains every variant with every seed, each in a folder of its own below dir, and returns the folders. A run that
+// is finished already is not repeated; one that was interrupted goes on. Progress is one line a run.
+func Growth(ctx context.Context, cfg *config.Run, version, dir string, seeds []uint64, progress io.Writer) ([]Runs, error) {
+	variants := Variants(cfg)
+	out := make([]Runs, len(variants))
+	for _, seed := range seeds { // seed by seed, so that an interrupted bench has whole comparisons
+		for i, v := range variants {
+			run := v.Config
+			run.Seed = seed
+			run.RunDir = filepath.Join(dir, fmt.Sprintf("%02d-%s-seed%d", i, slug(v.Name), seed))
+			s, err := train.Run(ctx, &run, train.Options{Version: version})
+			if err != nil {
+				return nil, fmt.Errorf("%s, seed %d: %w", v.Name, seed, err)
+			}
+			out[i].Name = v.Name
+			out[i].Folders = append(out[i].Folders, run.RunDir)
+			if x := s.Stages; len(x) > 0 {
+				fmt.Fprintf(progress, "%s, seed %d: validation %.4f after %v\n", v.Name, seed, x[len(x)-1].Validation, s.Took.Round(1e9))
+			}
+		}
+	}
+	return out, nil
+}
+
+// slug makes a folder name of a variant's.
+func slug(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9') {
+			b[i] = '-'
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,103 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"slices"
+
+	"cambium/src/backend/cpu"
+	"cambium/src/config"
+	"cambium/src/flops"
+	"cambium/src/train"
+)
+
+// StepResult is the time of training steps. Its JSON has the keys that the scripts of bench/peers print.
+type StepResult struct {
+	Program      string    `json:"program"`
+	Backend      string    `json:"backend"`
+	Parameters   int       `json:"parameters"`
+	Tokens       int       `json:"tokens"`  // of a step, over all ranks
+	Ranks        int       `json:"ranks"`   // goroutines of one process
+	Threads      int       `json:"threads"` // over all ranks
+	StepMS       []float64 `json:"step_ms"`
+	MedianMS     float64   `json:"step_ms_median"`
+	TokensPerSec float64   `json:"tokens_per_sec"` // at the median
+	FLOPsFormula string    `json:"flops_formula"`
+	GFLOPs       float64   `json:"gflops"`      // GFLOP/s at the median, by that formula
+	PeakGFLOPs   float64   `json:"peak_gflops"` // GFLOP/s of a loop of fused multiply-adds in registers, all threads at once, measured before and after: the larger
+	PeakShare    float64   `json:"peak_share"`
+	MemoryMB     float64   `json:"memory_mb"` // one rank's weights, gradients, optimizer state and activations
+	Loss         float64   `json:"loss"`
+	Go           string    `json:"go"`
+}
+
+// Step times steps of the first stage of cfg on synthetic tokens, after warmup steps that do not count.
+func Step(ctx context.Context, cfg *config.Run, version string, warmup, steps int) (*StepResult, error) {
+	if steps < 1 || warmup < 0 {
+		return nil, fmt.Errorf("bench step: %d steps after %d warm-up steps: want at least 1 after at least 0", steps, warmup)
+	}
+	threads := cfg.ThreadsPerRank * cfg.LocalRanks
+	if cfg.ThreadsPerRank == 0 {
+		threads = max(runtime.GOMAXPROCS(0)/cfg.LocalRanks, 1) * cfg.LocalRanks
+	}
+	before, err := cpu.MeasurePeak(threads)
+	if err != nil {
+		return nil, err
+	}
+	m, err := train.Measure(ctx, cfg, warmup, steps)
+	if err != nil {
+		return nil, err
+	}
+	after, err := cpu.MeasurePeak(threads)
+	if err != nil {
+		return nil, err
+	}
+	s, f := &cfg.Stages[0], flops.PaLM()
+	r := &StepResult{
+		Program: "cambium " + version, Backend: m.Backend, Parameters: s.Model.ParameterCount(), Tokens: int(s.TokensPerIteration()),
+		Ranks: m.World, Threads: threads, FLOPsFormula: f.Name, Loss: m.Loss, Go: runtime.Version(),
+		PeakGFLOPs: math.Max(before, after) / 1e9,
+	}
+	for _, d := range m.Steps {
+		r.StepMS = append(r.StepMS, round(1e3*d.Seconds(), 2))
+	}
+	r.MedianMS = median(r.StepMS)
+	r.TokensPerSec = round(1e3*float64(r.Tokens)/r.MedianMS, 2)
+	r.GFLOPs = round(r.TokensPerSec*f.PerToken(s.Model, s.Train.SeqLength)/1e9, 1)
+	r.PeakShare = round(r.GFLOPs/r.PeakGFLOPs, 3)
+	r.PeakGFLOPs = round(r.PeakGFLOPs, 1)
+	for _, bytes := range m.Peak {
+		r.MemoryMB += float64(bytes) / 1e6
+	}
+	r.MemoryMB = round(r.MemoryMB, 1)
+	return r, nil
+}
+
+// Print writes the result for people.
+func (r *StepResult) Print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s on %s: %d parameters, %d tokens a step, %d rank(s), %d thread(s)\n"+
+		"%.1f tokens/s, %.1f ms a step (median of %d, %.1f to %.1f)\n"+
+		"%.1f GFLOP/s (%s), %.0f %% of %.1f GFLOP/s measured in registers; %.0f MB a rank; loss %.4f\n",
+		r.Program, r.Backend, r.Parameters, r.Tokens, r.Ranks, r.Threads,
+		r.TokensPerSec, r.MedianMS, len(r.StepMS), slices.Min(r.StepMS), slices.Max(r.StepMS),
+		r.GFLOPs, r.FLOPsFormula, 100*r.PeakShare, r.PeakGFLOPs, r.MemoryMB, r.Loss)
+	return err
+}
+
+// median of a non-empty list.
+func median(x []float64) float64 {
+	s := slices.Clone(x)
+	slices.Sort(s)
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+func round(x float64, digits int) float64 {
+	p := math.Pow10(digits)
+	return math.Round(x*p) / p
+}

@@ -1,0 +1,201 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"cambium/src/arch"
+	"cambium/src/backend"
+	"cambium/src/backend/cpu"
+	"cambium/src/checkpoint"
+	"cambium/src/comm/local"
+	"cambium/src/config"
+	"cambium/src/eval"
+	"cambium/src/growth"
+	"cambium/src/optim"
+	"cambium/src/schedule"
+)
+
+// ErrStopped means that the run was asked to stop before its end, and saved its state: run it again to go on.
+var ErrStopped = errors.New("stopped before the end; the state is saved, and the same command goes on from it")
+
+// Options of Run beside the configuration.
+type Options struct {
+	Resume  string        // ResumeAuto (the default), ResumeNever or ResumeMust
+	Output  io.Writer     // where the log goes
+	Timeout time.Duration // without progress for so long the run ends with a report of who waits for whom; 0: 10 minutes
+	Version string        // of the program, for the record
+	Report  bool          // draw report.html at the end
+}
+
+// job is what all ranks share. It does not change while they run, but for the flags at its end.
+type job struct {
+	cfg       *config.Run
+	options   Options
+	timeline  *schedule.Timeline
+	rates     []schedule.LearningRate
+	plans     []*growth.Plan  // [stage] how its model came to be; nil in the first
+	functions []arch.Function // [stage]
+	corpus    *corpus
+	windows   []eval.Windows // [stage] validation; nil without
+	probes    []eval.Windows // [stage] what growth is checked on
+	resume    *checkpoint.Reader
+	observer  *observer // the leading rank's
+	ctx       context.Context
+	deadline  time.Time // zero: none
+
+	progress atomic.Int64 // counts whatever shows that the run lives
+	stopped  atomic.Bool  // asked to stop before its end
+}
+
+// Run trains as cfg says, in its run folder, and goes on from the newest checkpoint there. When ctx ends, the step at hand
+// is finished, the state saved, and ErrStopped returned.
+func Run(ctx context.Context, cfg *config.Run, o Options) (s *Summary, err error) {
+	lock, err := lockFolder(cfg.RunDir)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Unlock()
+	j := &job{cfg: cfg, options: o, ctx: ctx}
+	defer func() {
+		if closeErr := j.close(); err == nil {
+			err = closeErr
+		}
+	}()
+	if err := j.prepare(); err != nil {
+		return nil, err
+	}
+	if err := j.prepareFolder(); err != nil {
+		return nil, err
+	}
+	world := local.NewWorld(cfg.World())
+	stopWatching := j.watch(world)
+	err = world.Run(j.runRank)
+	stopWatching()
+	if err != nil {
+		return nil, err
+	}
+	if j.stopped.Load() {
+		return nil, ErrStopped
+	}
+	return j.summary()
+}
+
+// prepare reads and checks all that does not need a rank. It allocates nothing on a device.
+func (j *job) prepare() (err error) {
+	cfg := j.cfg
+	if m := cfg.Exit.DurationInMins; m > 0 {
+		j.deadline = time.Now().Add(time.Duration(m * float64(time.Minute)))
+	}
+	if err := j.backendOptions().Check(); err != nil {
+		return err
+	}
+	if j.timeline, err = cfg.Timeline(); err != nil {
+		return err
+	}
+	j.rates = cfg.LearningRates()
+	if j.plans, j.functions, err = planGrowth(cfg); err != nil {
+		return err
+	}
+	if j.corpus, err = openCorpus(cfg); err != nil {
+		return err
+	}
+	return j.openWindows()
+}
+
+// prepareFolder finds what to resume from, and who observes.
+func (j *job) prepareFolder() (err error) {
+	if j.resume, err = openResume(j.cfg, j.options.Resume, j.warn); err != nil {
+		return err
+	}
+	if err := writeResolved(j.cfg); err != nil {
+		return err
+	}
+	j.observer = newObserver(j)
+	return nil
+}
+
+// warn tells of something that does not end the run.
+func (j *job) warn(err error) {
+	if j.options.Output != nil {
+		fmt.Fprintf(j.options.Output, "warning: %v\n", err)
+	}
+}
+
+func (j *job) close() error {
+	var all []error
+	if j.observer != nil {
+		all = append(all, j.observer.close())
+	}
+	if j.resume != nil {
+		all = append(all, j.resume.Close())
+	}
+	if j.corpus != nil {
+		all = append(all, j.corpus.close())
+	}
+	return errors.Join(all...)
+}
+
+// stopping tells whether this process was asked to end.
+func (j *job) stopping() bool {
+	return j.ctx.Err() != nil || (!j.deadline.IsZero() && time.Now().After(j.deadline))
+}
+
+// backendOptions divide the processor among the local ranks, unless the configuration says how.
+func (j *job) backendOptions() cpu.Options {
+	n := j.cfg.ThreadsPerRank
+	if n == 0 {
+		n = max(runtime.GOMAXPROCS(0)/j.cfg.LocalRanks, 1)
+	}
+	return cpu.Options{Workers: n}
+}
+
+func (j *job) newBackend() backend.Backend { return cpu.New(j.backendOptions()) }
+
+func (j *job) optimizerConfig() optim.Config {
+	c := j.cfg.Optimizer
+	return optim.Config{Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps, WeightDecay: c.WeightDecay, ClipGrad: c.ClipGrad}
+}
+
+// watch ends the world when nothing happens for the timeout, with a report of who waits for whom in what. The function
+// that it returns ends the watch.
+func (j *job) watch(world *local.World) (stop func()) {
+	timeout := j.options.Timeout
+	if timeout == 0 {
+		timeout = 10 * time.Minute
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(timeout / 20)
+		defer tick.Stop()
+		last, since := j.progress.Load(), time.Now()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			if now := j.progress.Load(); now != last {
+				last, since = now, time.Now()
+			} else if time.Since(since) >= timeout {
+				world.Abort(hang(world, timeout))
+				return
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+func hang(world *local.World, timeout time.Duration) error {
+	text := fmt.Sprintf("no progress for %v", timeout)
+	for _, p := range world.Pending() {
+		text += "; " + p.String()
+	}
+	return errors.New(text)
+}

@@ -1,0 +1,144 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"cambium/src/arch"
+	"cambium/src/checkpoint"
+	"cambium/src/layout"
+	"cambium/src/optim"
+	"cambium/src/tensor"
+)
+
+// layersAxis is the key of the layers' births in a checkpoint, beside the names of the axes.
+const layersAxis = "layers"
+
+// checkpoints is the folder of a run's checkpoints.
+func (j *job) checkpoints() string { return filepath.Join(j.cfg.RunDir, "checkpoints") }
+
+// save writes a checkpoint of the live state. Every rank writes the rows that it owns in the optimizer, of the weights too:
+// so the replicas share the work.
+func (r *rank) save() error {
+	begin := time.Now()
+	if err := r.stream.Sync(); err != nil {
+		return err
+	}
+	meta, err := r.meta()
+	if err != nil {
+		return err
+	}
+	stats, err := checkpoint.Write(r.checkpoints(), r.world, meta, r.pieces(), checkpoint.Options{Compression: r.cfg.Checkpoint.Compression})
+	if err != nil {
+		return err
+	}
+	r.progress.Add(1)
+	r.lead(func(o *observer) error {
+		if _, err := checkpoint.Prune(r.checkpoints(), r.cfg.Checkpoint.Keep); err != nil {
+			return err
+		}
+		return o.saved(r, stats, time.Since(begin))
+	})
+	return nil
+}
+
+// meta is the state beside the tensors. The mask is that of the last step, for whoever loads the model alone.
+func (r *rank) meta() (checkpoint.Meta, error) {
+	counters := r.state.Optimizer.Counters()
+	extra, err := json.Marshal(optimizerExtra{Step: counters.Step, Skipped: r.allSkipped})
+	if err != nil {
+		return checkpoint.Meta{}, err
+	}
+	begin := r.timeline.Begin(r.stage)
+	steps := (r.place.Tokens - begin) / r.cfg.Stages[r.stage].TokensPerIteration()
+	last := r.place
+	last.Stage, last.Step = r.stage, max(steps-1, 0)
+	return checkpoint.Meta{
+		Iteration: int(r.place.Iteration), ConsumedSamples: r.place.Samples, ConsumedTokens: r.place.Tokens,
+		Stage: checkpoint.Stage{Index: r.stage, Iterations: int(steps), Tokens: r.place.Tokens - begin},
+		Model: r.cfg.Stages[r.stage].Model, Function: r.function, Mask: r.mask(last),
+		Births: exportBirths(counters.Births), Seed: r.cfg.Seed, Config: string(r.cfg.Resolved()),
+		Extra: map[string]json.RawMessage{extraOptimizer: extra},
+	}, nil
+}
+
+func (r *rank) pieces() []checkpoint.Piece {
+	var out []checkpoint.Piece
+	add := func(t arch.Tensor, kind string, box layout.Box, x tensor.Tensor) {
+		out = append(out, checkpoint.Piece{
+			Tensor: t.Name, Kind: kind, DType: x.DType(), Shape: t.Shape, Box: box,
+			Fetch: func(part layout.Box, dst []byte) error {
+				r.stream.Download(dst, x.Slice(part.Lo[0]-box.Lo[0], part.Hi[0]-box.Lo[0]))
+				return r.stream.Sync()
+			},
+		})
+	}
+	for _, p := range r.state.Optimizer.State() {
+		if p.Kind == optim.ExpAvg {
+			w := r.state.Params.Weight(p.Tensor.Name)
+			add(p.Tensor, checkpoint.Weight, p.Box, w.Slice(p.Box.Lo[0], p.Box.Hi[0]))
+		}
+		add(p.Tensor, p.Kind, p.Box, p.Data)
+	}
+	return out
+}
+
+// load reads weights, moments and counters from the checkpoint to resume from, whatever the number of ranks that wrote it.
+func (r *rank) load() error {
+	meta := r.resume.Meta()
+	read := func(kind, name string, box layout.Box, dst tensor.Tensor) error {
+		buf := make([]byte, dst.Bytes())
+		if err := r.resume.Read(kind, name, box, buf); err != nil {
+			return err
+		}
+		r.stream.Upload(dst, buf)
+		return r.stream.Sync()
+	}
+	for _, t := range r.state.Params.Tensors() {
+		if err := read(checkpoint.Weight, t.Name, layout.Whole(t.Shape), r.state.Params.Weight(t.Name)); err != nil {
+			return err
+		}
+	}
+	for _, p := range r.state.Optimizer.State() {
+		if err := read(p.Kind, p.Tensor.Name, p.Box, p.Data); err != nil {
+			return err
+		}
+	}
+	var extra optimizerExtra
+	if err := json.Unmarshal(meta.Extra[extraOptimizer], &extra); err != nil {
+		return fmt.Errorf("checkpoint %s does not say how many optimizer steps were taken: %w", r.resume.Folder(), err)
+	}
+	r.allSkipped = extra.Skipped
+	return r.state.Optimizer.Restore(r.stream, optim.Counters{Step: extra.Step, Births: importBirths(meta.Births)})
+}
+
+// extraOptimizer is the key of what a checkpoint keeps of the optimizer beside moments and births.
+const extraOptimizer = "optimizer"
+
+type optimizerExtra struct {
+	Step    int `json:"step"`    // taken; skipped ones do not count
+	Skipped int `json:"skipped"` // iterations so far
+}
+
+func exportBirths(b optim.Births) checkpoint.Births {
+	out := checkpoint.Births{}
+	for a, v := range b.Axes {
+		if v != nil {
+			out[arch.Axis(a).String()] = v
+		}
+	}
+	if b.Layers != nil {
+		out[layersAxis] = b.Layers
+	}
+	return out
+}
+
+func importBirths(b checkpoint.Births) (out optim.Births) {
+	for a := range out.Axes {
+		out.Axes[a] = b[arch.Axis(a).String()]
+	}
+	out.Layers = b[layersAxis]
+	return out
+}
