@@ -57,6 +57,9 @@ func TestAFailureOnOneRankLeavesTheOldStateOnAll(t *testing.T) {
 		}
 		used, worked := r.b.Usage().Current, false
 		for left := range 10 {
+			if err := dp.Barrier(fmt.Sprintf("attempt %d", left)); err != nil {
+				return err
+			}
 			b := backend.Backend(r.b)
 			if dp.Rank() == 1 {
 				b = &poor{r.b, left}

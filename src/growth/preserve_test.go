@@ -3,6 +3,7 @@ package growth_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,7 +92,6 @@ func TestGrowthPreservesTheFunctionAndOldGradients(t *testing.T) {
 		from := options(o)
 		small := alone(from)
 		z0, l0, g0 := small.logits(arch.Mask{}), small.loss(arch.Mask{}), small.grads(arch.Mask{})
-		small.close()
 		for w, what := range []string{"hidden", "ffn", "heads", "layers", "all"} {
 			if testing.Short() && (o+w)%5 != 0 {
 				continue
@@ -99,26 +99,34 @@ func TestGrowthPreservesTheFunctionAndOldGradients(t *testing.T) {
 			to := larger(from, what, o)
 			for _, op := range []growth.Options{{Operator: growth.Zero}, {Operator: growth.Mask}, {Operator: growth.Mask, Statistics: growth.MSG}} {
 				op.LayerPlacement = []string{growth.Top, growth.Spread}[n%2]
-				op.NewLayers = []string{growth.Random, growth.Random, growth.Copy}[n%3]
+				op.NewLayers = []string{growth.Random, growth.Random, growth.Copy}[n/3%3]
 				op.Ramp = 100
 				n++
 				name := fmt.Sprintf("%s %s %s %s %s: %+v -> %+v", op.Operator, op.Statistics, what, op.LayerPlacement, op.NewLayers, from, to)
-				if err := preserved(seen, from, to, op, z0, l0, g0); err != nil {
+				if err := preserved(seen, small, to, op, z0, l0, g0); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
 			}
 		}
+		if !slices.Equal(small.logits(arch.Mask{}), z0) {
+			t.Errorf("%+v: growth changed the old state", from)
+		}
+		small.close()
 	}
 	t.Logf("%d growths; largest errors: %v", n, seen)
 }
 
-func preserved(seen worst, from, to arch.Model, op growth.Options, z0 []float32, l0 float64, g0 map[string][]float32) error {
-	r := alone(from)
-	defer r.close()
-	plan, _, err := r.grow(to, op, 1)
+func preserved(seen worst, small *rig, to arch.Model, op growth.Options, z0 []float32, l0 float64, g0 map[string][]float32) error {
+	from := small.arch
+	plan, err := growth.NewPlan(from, small.f, to, op)
 	if err != nil {
 		return err
 	}
+	r, drop, err := small.beside(plan)
+	if err != nil {
+		return err
+	}
+	defer drop()
 	v0 := plan.MaskAt(0)
 	kind := string(op.Operator) + op.Statistics
 	if e := seen.see(kind+" logits", apart(r.logits(v0), z0)); e > logitBound {

@@ -113,6 +113,19 @@ func (r *rig) grow(to arch.Model, o growth.Options, n int) (*growth.Plan, growth
 	return plan, g.Stats, nil
 }
 
+// beside grows a copy of the state and leaves r alone; drop ends it.
+func (r *rig) beside(plan *growth.Plan) (big *rig, drop func(), err error) {
+	g, err := growth.Grow(growth.Job{Plan: plan, Backend: r.b, Stream: r.s, DP: r.dp, Old: r.state, Seed: 11})
+	if err != nil {
+		return nil, nil, err
+	}
+	copied := *r
+	big = &copied
+	big.state, big.arch, big.f, big.m = g.State, plan.To, plan.Function, nil
+	big.bind()
+	return big, func() { big.m.Close(); g.Abort() }, nil
+}
+
 func (r *rig) close() { must(r.b.Close()) }
 
 // loss is the mean loss with a mask, in fp64.

@@ -98,11 +98,8 @@ func TestTheWayToFullStrengthIsLevel(t *testing.T) {
 		for _, statistics := range []string{growth.Folded, growth.MSG} {
 			plan, err := growth.NewPlan(r.arch, r.f, to, growth.Options{Operator: growth.Mask, Statistics: statistics, Ramp: 100})
 			must(err)
-			g, err := growth.Grow(growth.Job{Plan: plan, Backend: r.b, Stream: r.s, DP: r.dp, Old: r.state, Seed: 11})
+			big, drop, err := r.beside(plan)
 			must(err)
-			big := *r
-			big.state, big.arch, big.f, big.m = g.State, plan.To, plan.Function, nil
-			big.bind()
 			var path []float64
 			drift := 0.0
 			for _, v := range []float64{0, 0.25, 0.5, 0.75, 1} {
@@ -116,8 +113,7 @@ func TestTheWayToFullStrengthIsLevel(t *testing.T) {
 			if statistics == growth.MSG && drift < 1e-2 {
 				t.Errorf("%dx%d: MSG's statistics drift by only %.4f: this test cannot tell the forms apart", to.NumLayers, to.HiddenSize, drift)
 			}
-			big.m.Close()
-			g.Abort()
+			drop()
 		}
 	}
 }
