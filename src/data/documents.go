@@ -119,9 +119,9 @@ func (r *reader) text(f *File, in io.Reader) error {
 		// One byte more than a piece tells whether the file goes on.
 		buf := make([]byte, pieceBytes+1)
 		n := copy(buf, rest)
-		m, err := io.ReadFull(in, buf[n:])
+		m, err := fill(in, buf[n:])
 		n += m
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
+		if err == io.EOF {
 			p.last = true
 		} else if err != nil {
 			return &readError{err}
@@ -142,6 +142,20 @@ func (r *reader) text(f *File, in io.Reader) error {
 		p.line += lines
 	}
 	return nil
+}
+
+// fill reads until buf is full. Unlike io.ReadFull it tells the end of the text, io.EOF, from that of a compressed file which
+// is cut, io.ErrUnexpectedEOF.
+func fill(in io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = in.Read(buf[n:])
+		n += m
+	}
+	if n == len(buf) {
+		err = nil
+	}
+	return n, err
 }
 
 // cutPlace is where a long text is cut: where the ids do not notice, if there is such a place, otherwise between two

@@ -197,6 +197,7 @@ func (p *prep) read(ctx context.Context, work, order chan<- *job) error {
 func (p *prep) encode(j *job) {
 	defer close(j.done)
 	j.faults = make([]error, len(j.pieces))
+	j.ids = make([]int32, 0, j.size/3)
 	for i := range j.pieces {
 		q := &j.pieces[i]
 		text, err := q.content(p.o.TextKey)
