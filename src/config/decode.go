@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"math"
 	"reflect"
 	"strconv"
@@ -186,4 +187,14 @@ func scalarCorpora(n *node, faults *report) Corpora {
 		out = append(out, Corpus{Path: words[i+1], Weight: w})
 	}
 	return out
+}
+
+// ParseCorpora reads a path, or weights and paths in turn, as the keys of the file do.
+func ParseCorpora(text string) (Corpora, error) {
+	r := newReport()
+	c := scalarCorpora(&node{kind: scalar, text: text}, r)
+	if len(r.faults) > 0 {
+		return nil, fmt.Errorf("%s", r.faults[0].Text)
+	}
+	return c, nil
 }

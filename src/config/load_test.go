@@ -104,7 +104,9 @@ func TestResolvedReadsBackAsTheSameRun(t *testing.T) {
 }
 
 func TestFlagsWinOverSetOverFileOverDefaults(t *testing.T) {
-	lr := func(sets []string, settings ...Setting) float64 { return mustParse(t, good, sets, settings...).Stages[0].Train.LR }
+	lr := func(sets []string, settings ...Setting) float64 {
+		return mustParse(t, good, sets, settings...).Stages[0].Train.LR
+	}
 	if got := lr([]string{"train.lr=2e-3"}); got != 2e-3 {
 		t.Errorf("--set over file: %v", got)
 	}

@@ -209,3 +209,12 @@ func (t Tokenizer) Spec() string {
 	}
 	return t.Type
 }
+
+// FillVocab gives the models that say no vocabulary size that of their tokenizer.
+func (r *Run) FillVocab(entries int) {
+	for i := range r.Stages {
+		if r.Stages[i].Model.VocabSize == 0 {
+			r.Stages[i].Model.VocabSize = entries
+		}
+	}
+}
