@@ -75,7 +75,7 @@ func (w *writer) measure(data []byte, size int) (string, error) {
 
 	path := filepath.Join(w.folder, fmt.Sprintf("probe_%05d", w.group.Rank()))
 	start = time.Now()
-	if err := writeSynced(path, data); err != nil {
+	if err := w.writeSynced(path, data); err != nil {
 		return "", err
 	}
 	d := time.Since(start).Seconds()
@@ -86,24 +86,4 @@ func (w *writer) measure(data []byte, size int) (string, error) {
 		return CodecZstd, nil
 	}
 	return CodecRaw, nil
-}
-
-// writeSynced writes a file and waits until it is on the disk.
-func writeSynced(path string, b []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
-	}
-	defer func() {
-		if closeErr := f.Close(); err == nil && closeErr != nil {
-			err = fmt.Errorf("checkpoint: %w", closeErr)
-		}
-	}()
-	if _, err := f.Write(b); err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
-	}
-	return nil
 }

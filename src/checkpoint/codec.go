@@ -63,22 +63,21 @@ func (e *encoder) encode(raw []byte, size int) []byte {
 
 // decoder is the inverse of encoder.
 type decoder struct {
-	zstd     *zstd.Decoder
-	stored   []byte // scratch for the caller
+	maxRaw   int64         // no entry is larger
+	zstd     *zstd.Decoder // made when first needed
+	stored   []byte        // scratch for the caller
 	shuffled []byte
 	raw      []byte // scratch for the caller
 }
 
-func newDecoder(maxRaw int64) (*decoder, error) {
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(maxRaw, 1<<20))))
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint: zstd: %w", err)
-	}
-	return &decoder{zstd: z}, nil
-}
-
 // decode fills raw from stored.
-func (d *decoder) decode(raw, stored []byte, size int) error {
+func (d *decoder) decode(raw, stored []byte, size int) (err error) {
+	if d.zstd == nil {
+		limit := zstd.WithDecoderMaxMemory(uint64(max(d.maxRaw, 1<<20)))
+		if d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), limit); err != nil {
+			return fmt.Errorf("zstd: %w", err)
+		}
+	}
 	d.shuffled = resize(d.shuffled, len(raw))
 	out, err := d.zstd.DecodeAll(stored, d.shuffled[:0])
 	if err != nil {

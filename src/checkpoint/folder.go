@@ -34,22 +34,19 @@ func (w *writer) finish(m Manifest) error {
 	if err != nil {
 		return err
 	}
-	tracker := filepath.Join(w.dir, trackerName)
 	replaced := w.final + suffixReplaced
 	for _, s := range []struct {
 		name string
 		do   func() error
 	}{
-		{"write the manifest", func() error { return writeSynced(filepath.Join(w.folder, manifestName), text) }},
-		{"sync the folder", func() error { return syncFolder(w.folder) }},
+		{"write the manifest", func() error { return w.writeSynced(filepath.Join(w.folder, manifestName), text) }},
+		{"sync the folder", func() error { return w.syncFolder(w.folder) }},
 		{"remove an old replaced folder", func() error { return removeReplaced(w.final, replaced) }},
 		{"set the old folder aside", func() error { return renameIfThere(w.final, replaced) }},
 		{"name the folder", func() error { return os.Rename(w.folder, w.final) }},
-		{"sync the name", func() error { return syncFolder(w.dir) }},
-		{"move the tracker", func() error {
-			return renameio.WriteFile(tracker, []byte(strconv.Itoa(m.Meta.Iteration)+"\n"), 0o644)
-		}},
-		{"sync the tracker", func() error { return syncFolder(w.dir) }},
+		{"sync the name", func() error { return w.syncFolder(w.dir) }},
+		{"move the tracker", func() error { return w.track(m.Meta.Iteration) }},
+		{"sync the tracker", func() error { return w.syncFolder(w.dir) }},
 		{"remove the old folder", func() error { return os.RemoveAll(replaced) }},
 	} {
 		if err := w.opt.step(s.name); err != nil {
@@ -60,6 +57,15 @@ func (w *writer) finish(m Manifest) error {
 		}
 	}
 	return nil
+}
+
+// track moves the tracker file.
+func (w *writer) track(iteration int) error {
+	path, text := filepath.Join(w.dir, trackerName), []byte(strconv.Itoa(iteration)+"\n")
+	if w.opt.noSync {
+		return os.WriteFile(path, text, 0o644)
+	}
+	return renameio.WriteFile(path, text, 0o644)
 }
 
 // removeReplaced removes what an earlier replacement left behind, unless that was cut off between its two renames: then it is the
@@ -78,14 +84,42 @@ func renameIfThere(from, to string) error {
 	return nil
 }
 
+// sync waits until a file is on the disk.
+func (w *writer) sync(f *os.File) error {
+	if w.opt.noSync {
+		return nil
+	}
+	return f.Sync()
+}
+
 // syncFolder puts the names in a folder on the disk. File systems that cannot sync a folder order names themselves.
-func syncFolder(path string) error {
+func (w *writer) syncFolder(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	_ = f.Sync()
+	_ = w.sync(f)
 	return f.Close()
+}
+
+// writeSynced writes a file and waits until it is on the disk.
+func (w *writer) writeSynced(path string, b []byte) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	defer func() {
+		if closeErr := f.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("checkpoint: %w", closeErr)
+		}
+	}()
+	if _, err := f.Write(b); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := w.sync(f); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
 }
 
 // Found is the checkpoint to load. Path is empty when there is none.

@@ -53,7 +53,7 @@ func TestPruneKeepsTheNewestGoodOnes(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		for i := 1; i <= 5; i++ {
-			save(t, dir, l, i, Options{})
+			save(t, dir, l, i, Options{noSync: true})
 		}
 		for _, i := range c.spoiled {
 			spoil(t, dir, i)
@@ -99,7 +99,7 @@ func TestLatestPassesOverWhatCannotBeOpened(t *testing.T) {
 	} {
 		dir := filepath.Join(t.TempDir(), "checkpoints")
 		for i := 1; i <= 3; i++ {
-			save(t, dir, l, i, Options{})
+			save(t, dir, l, i, Options{noSync: true})
 		}
 		c.prepare(dir)
 		found, err := Latest(dir)

@@ -32,7 +32,7 @@ func TestAKillAtAnyStepLeavesACheckpoint(t *testing.T) {
 		var steps []string
 		for at := 0; ; at++ {
 			dir := t.TempDir()
-			save(t, dir, l, 1, Options{})
+			save(t, dir, l, 1, Options{noSync: true})
 			if c.before != "" {
 				killedWrite(t, dir, l, 1, func(step string) bool { return step == c.before })
 			}
@@ -47,7 +47,7 @@ func TestAKillAtAnyStepLeavesACheckpoint(t *testing.T) {
 			}
 			checkLatest(t, dir, l, name+", killed at "+died)
 			// The next writer is not disturbed by what was left, and neither is pruning.
-			save(t, dir, l, 3, Options{})
+			save(t, dir, l, 3, Options{noSync: true})
 			if _, err := Prune(dir, 1); err != nil {
 				t.Fatal(err)
 			}
@@ -65,7 +65,7 @@ func TestAKillAtAnyStepLeavesACheckpoint(t *testing.T) {
 // killedWrite is a writer that dies when kill says so, and the step at which it did.
 func killedWrite(t *testing.T, dir string, l layout.Layout, iteration int, kill func(step string) bool) (died string) {
 	t.Helper()
-	opt := Options{step: func(step string) error {
+	opt := Options{noSync: true, step: func(step string) error {
 		if kill(step) {
 			died = step
 			return errKilled

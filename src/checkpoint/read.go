@@ -138,10 +138,7 @@ func (r *Reader) Read(kind, name string, box layout.Box, dst []byte) error {
 		clear(dst)
 	}
 	missing := stored.Volume()
-	dec, err := r.decoder()
-	if err != nil {
-		return err
-	}
+	dec := r.decoder()
 	defer r.release(dec)
 	for _, e := range entries {
 		part := e.Box().Intersect(stored)
@@ -160,15 +157,15 @@ func (r *Reader) Read(kind, name string, box layout.Box, dst []byte) error {
 }
 
 // decoder is an idle decoder, or a new one; release gives it back.
-func (r *Reader) decoder() (*decoder, error) {
+func (r *Reader) decoder() *decoder {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n := len(r.idle); n > 0 {
 		d := r.idle[n-1]
 		r.idle = r.idle[:n-1]
-		return d, nil
+		return d
 	}
-	return newDecoder(r.maxRaw)
+	return &decoder{maxRaw: r.maxRaw}
 }
 
 func (r *Reader) release(d *decoder) {

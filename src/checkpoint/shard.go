@@ -142,7 +142,7 @@ func (f *shardFile) write(take func() (job, bool)) (entries []Entry, err error) 
 	if err := f.w.opt.step("sync " + f.name); err != nil {
 		return nil, err
 	}
-	if err := f.file.Sync(); err != nil {
+	if err := f.w.sync(f.file); err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
 	return entries, nil

@@ -70,10 +70,7 @@ func verifyFile(folder, name string, entries []Entry, maxRaw int64) (read int64,
 		return 0, append(problems, err)
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
-	dec, err := newDecoder(maxRaw)
-	if err != nil {
-		return 0, append(problems, err)
-	}
+	dec := &decoder{maxRaw: maxRaw}
 	r := Reader{folder: folder, files: map[string]*os.File{name: f}}
 	for _, e := range entries {
 		dec.raw = resize(dec.raw, int(e.Raw()))

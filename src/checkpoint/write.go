@@ -56,6 +56,8 @@ type Options struct {
 
 	// step is called before each thing that changes the folder; tests kill the writer there.
 	step func(what string) error
+	// noSync leaves files and folders to the page cache: for tests that write hundreds of checkpoints.
+	noSync bool
 }
 
 // Stats says what was written, over all ranks.
