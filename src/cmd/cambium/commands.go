@@ -5,6 +5,6 @@ import "github.com/spf13/cobra"
 // commands are all commands, in the order of the help.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		evalCommand(), generateCommand(), reportCommand(), prepCommand(), ckptCommand(), doctorCommand(), versionCommand(),
+		trainCommand(), evalCommand(), generateCommand(), reportCommand(), prepCommand(), ckptCommand(), benchCommand(), doctorCommand(), versionCommand(),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"cambium/src/config"
+	"cambium/src/train"
 )
 
 // The exit codes. exitRequeue is EX_TEMPFAIL of sysexits.h: a batch script can tell "start me again" from a failure.
@@ -31,6 +32,8 @@ func exitCode(err error) int {
 	var usage usageError
 	var faults config.Faults
 	switch {
+	case errors.Is(err, train.ErrStopped):
+		return exitRequeue
 	case errors.As(err, &own):
 		return own.ExitCode()
 	case errors.As(err, &usage), errors.As(err, &faults):

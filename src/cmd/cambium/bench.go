@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"cambium/src/bench"
+	"cambium/src/report"
+	"cambium/src/telemetry"
+	"cambium/src/train"
+)
+
+func benchCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "bench", Short: "Measure speed, and whether growth pays", GroupID: groupMachine, RunE: groupCommand,
+		Example: `  cambium bench step --config configs/gpt-30m.yaml
+  cambium bench growth --config configs/quickstart.yaml --seeds 3 --output-dir runs/bench-growth`,
+	}
+	c.AddCommand(benchStepCommand(), benchGrowthCommand())
+	return c
+}
+
+func benchStepCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "step", Short: "Time training steps on synthetic tokens",
+		Long: "Times steps of the first stage of a run on synthetic tokens, and compares the operations with what the processor's\nvector units can do at most. Nothing is read or written but the configuration.",
+		Example: `  cambium bench step --config configs/gpt-30m.yaml --threads-per-rank 1 --json
+  cambium bench step --config configs/gpt2-124m.yaml --micro-batch-size 4 --global-batch-size 4 --seq-length 64
+  CAMBIUM_CPU_LEVEL=avx2 cambium bench step --config configs/gpt-30m.yaml`,
+	}
+	run := configFlags(c).keyFlags()
+	warmup := c.Flags().Int("warmup", 3, "steps before the clock starts")
+	steps := c.Flags().Int("steps", 10, "steps that count")
+	asJSON := c.Flags().Bool("json", false, "as one JSON object")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *steps < 1 || *warmup < 0 {
+			return usageError{fmt.Errorf("bench step: --steps %d, --warmup %d: want at least 1 and at least 0", *steps, *warmup)}
+		}
+		cfg, err := run.required(c, "data.mock=true")
+		if err != nil {
+			return err
+		}
+		if err := fillVocab(cfg); err != nil {
+			return err
+		}
+		r, err := bench.Step(c.Context(), cfg, build().Version, *warmup, *steps)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(c, r)
+		}
+		return r.Print(c.OutOrStdout())
+	}
+	return c
+}
+
+func benchGrowthCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "growth", Short: "Compare a growth run with its models alone at equal FLOPs",
+		Long: `Trains a growth run, its last model from scratch, and every smaller model alone, all with the same number of operations,
+with several seeds, and draws loss over operations. Runs that are there already are not repeated.`,
+		Example: "  cambium bench growth --config configs/quickstart.yaml --seeds 3 --output-dir runs/bench-growth",
+	}
+	run := configFlags(c).keyFlags()
+	seeds := c.Flags().Int("seeds", 3, "seeds, from 1 on")
+	dir := c.Flags().String("output-dir", "runs/bench-growth", "`folder` of the runs and the comparison")
+	_ = c.MarkFlagDirname("output-dir")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *seeds < 1 {
+			return usageError{fmt.Errorf("bench growth: --seeds %d: want at least 1", *seeds)}
+		}
+		cfg, err := run.required(c)
+		if err != nil {
+			return err
+		}
+		if err := fillVocab(cfg); err != nil {
+			return err
+		}
+		var list []uint64
+		for s := range *seeds {
+			list = append(list, uint64(s)+1)
+		}
+		runs, err := bench.Growth(c.Context(), cfg, build().Version, *dir, list, c.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		arms, err := armsOf(runs)
+		if err != nil {
+			return err
+		}
+		table, err := report.Compare(*dir, "growth", "Growth at equal FLOPs", arms)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(c.OutOrStdout(), "%s\n%s\n", table, filepath.Join(*dir, "growth.html"))
+		return err
+	}
+	return c
+}
+
+// armsOf reads what the runs wrote.
+func armsOf(runs []bench.Runs) ([]report.Arm, error) {
+	var arms []report.Arm
+	for _, r := range runs {
+		a := report.Arm{Name: r.Name}
+		for _, folder := range r.Folders {
+			h, err := telemetry.ReadHistory(filepath.Join(folder, train.MetricsName))
+			if err != nil {
+				return nil, err
+			}
+			if n := len(h.Stages); n > 0 {
+				a.Parameters = h.Stages[n-1].Parameters
+			}
+			a.Runs = append(a.Runs, h)
+		}
+		arms = append(arms, a)
+	}
+	return arms, nil
+}
