@@ -23,21 +23,29 @@ func geluGrad(z float32) float32 {
 	return float32(0.5*(1+t) + 0.5*x*(1-t*t)*geluScale*(1+3*geluCubic*x*x))
 }
 
-// geluRowGo is c = gelu(z) for n elements, and pre = z when pre is not nil.
-func geluRowGo(c, z, pre unsafe.Pointer, n int) {
-	cs, zs := unsafe.Slice((*float32)(c), n), unsafe.Slice((*float32)(z), n)
-	for j, v := range zs {
+// geluGo is the portable geluTile.
+func geluGo(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int) {
+	for r := range rows {
+		out, in := rowAt(c, r*ldc, cols), rowAt(z, r*ldz, cols)
 		if pre != nil {
-			unsafe.Slice((*float32)(pre), n)[j] = v
+			copy(rowAt(pre, r*ldpre, cols), in)
 		}
-		cs[j] = gelu(v)
+		for j, v := range in {
+			out[j] = gelu(v)
+		}
 	}
 }
 
-// geluGradRowGo is c = z gelu'(pre) for n elements.
-func geluGradRowGo(c, z, pre unsafe.Pointer, n int) {
-	cs, zs, ps := unsafe.Slice((*float32)(c), n), unsafe.Slice((*float32)(z), n), unsafe.Slice((*float32)(pre), n)
-	for j, v := range zs {
-		cs[j] = v * geluGrad(ps[j])
+// geluGradGo is the portable geluGradTile.
+func geluGradGo(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int) {
+	for r := range rows {
+		out, in, at := rowAt(c, r*ldc, cols), rowAt(z, r*ldz, cols), rowAt(pre, r*ldpre, cols)
+		for j, v := range in {
+			out[j] = v * geluGrad(at[j])
+		}
 	}
+}
+
+func rowAt(p unsafe.Pointer, offset, n int) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Add(p, offset)), n)
 }

@@ -401,7 +401,11 @@ func (p *product) multiply(panel []float32, i, j, cols, p0, kb int) {
 		if p.pre != nil {
 			pre = unsafe.Pointer(&p.pre[i*p.ldpre+j])
 		}
-		activate(p.w.level, p.g.Act, c, t.out, pre, 4*p.ldc, t.ldo, 4*p.ldpre, rows, cols)
+		if p.g.Act == backend.GELU {
+			p.w.level.geluTile(c, t.out, pre, 4*p.ldc, t.ldo, 4*p.ldpre, rows, cols)
+		} else {
+			p.w.level.geluGradTile(c, t.out, pre, 4*p.ldc, t.ldo, 4*p.ldpre, rows, cols)
+		}
 	}
 }
 

@@ -164,6 +164,41 @@ func (p *product) packA(dst []float32, i0, i1, p0, kb int) {
 	}
 }
 
-func geluRow(_ level, c, z, pre unsafe.Pointer, n int) { geluRowGo(c, z, pre, n) }
+//go:noescape
+func geluAVX512(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int)
 
-func geluGradRow(_ level, c, z, pre unsafe.Pointer, n int) { geluGradRowGo(c, z, pre, n) }
+//go:noescape
+func geluGradAVX512(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int)
+
+//go:noescape
+func geluAVX2(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int)
+
+//go:noescape
+func geluGradAVX2(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int)
+
+// geluTile is c = gelu(z) and, when pre is not nil, pre = z, for rows x cols elements; distances of rows in bytes.
+func (l level) geluTile(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int) {
+	if pre == nil {
+		pre, ldpre = c, ldc // written before c is
+	}
+	switch l {
+	case avx512:
+		geluAVX512(c, z, pre, ldc, ldz, ldpre, rows, cols)
+	case avx2:
+		geluAVX2(c, z, pre, ldc, ldz, ldpre, rows, cols)
+	default:
+		geluGo(c, z, pre, ldc, ldz, ldpre, rows, cols)
+	}
+}
+
+// geluGradTile is c = z gelu'(pre); c may be z or pre.
+func (l level) geluGradTile(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int) {
+	switch l {
+	case avx512:
+		geluGradAVX512(c, z, pre, ldc, ldz, ldpre, rows, cols)
+	case avx2:
+		geluGradAVX2(c, z, pre, ldc, ldz, ldpre, rows, cols)
+	default:
+		geluGradGo(c, z, pre, ldc, ldz, ldpre, rows, cols)
+	}
+}

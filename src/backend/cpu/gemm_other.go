@@ -14,6 +14,12 @@ func (p *product) packB(dst []float32, q0, q1, p0, kb int) { p.packPanelsGo(dst,
 // step, padded with zeros.
 func (p *product) packA(dst []float32, i0, i1, p0, kb int) { p.packGroupsGo(dst, i0, i1, p0, kb) }
 
-func geluRow(_ level, c, z, pre unsafe.Pointer, n int) { geluRowGo(c, z, pre, n) }
+// geluTile is c = gelu(z) and, when pre is not nil, pre = z, for rows x cols elements; distances of rows in bytes.
+func (l level) geluTile(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int) {
+	geluGo(c, z, pre, ldc, ldz, ldpre, rows, cols)
+}
 
-func geluGradRow(_ level, c, z, pre unsafe.Pointer, n int) { geluGradRowGo(c, z, pre, n) }
+// geluGradTile is c = z gelu'(pre); c may be z or pre.
+func (l level) geluGradTile(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int) {
+	geluGradGo(c, z, pre, ldc, ldz, ldpre, rows, cols)
+}

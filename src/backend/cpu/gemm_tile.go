@@ -1,10 +1,6 @@
 package cpu
 
-import (
-	"unsafe"
-
-	"cambium/src/backend"
-)
+import "unsafe"
 
 // tile is what a micro-kernel computes: with z[r][j] = sum over p < k of a[r][p] b[p][j],
 //
@@ -103,23 +99,6 @@ func edge(t *tile, z []float32, zcols, rows, cols int) {
 				v += unsafe.Slice((*float32)(t.bias), cols)[j]
 			}
 			out[j] = v
-		}
-	}
-}
-
-// activate applies the activation to rows x cols elements: z holds alpha A B + bias, and c is where the result goes; they
-// may be the same. pre is written by GELU, when not nil, and read by GELUGrad.
-func activate(l level, act backend.Activation, c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int) {
-	for r := range rows {
-		cr, zr := unsafe.Add(c, r*ldc), unsafe.Add(z, r*ldz)
-		var pr unsafe.Pointer
-		if pre != nil {
-			pr = unsafe.Add(pre, r*ldpre)
-		}
-		if act == backend.GELU {
-			geluRow(l, cr, zr, pr, cols)
-		} else {
-			geluGradRow(l, cr, zr, pr, cols)
 		}
 	}
 }
