@@ -33,9 +33,6 @@ func (o Options) complete() (Options, error) {
 	if o.Statistics == MSG && o.Operator != Mask {
 		return o, fmt.Errorf("growth: statistics msg belongs to operator mask, not to %s", o.Operator)
 	}
-	if o.Ramp < 0 {
-		return o, fmt.Errorf("growth: a ramp of %d steps: want at least 0", o.Ramp)
-	}
 	if o.Operator == Stack {
 		o.NewLayers = Copy
 	}

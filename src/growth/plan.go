@@ -25,7 +25,6 @@ type Options struct {
 	Statistics     string   // folded or msg: the divisor of masked norms, mask only
 	LayerPlacement string   // top or spread: new layers after all old ones, or among them
 	NewLayers      string   // random or copy: what new layers start from; stack copies
-	Ramp           int      // mask: number of steps until the masks are 1; 0 or 1: at once
 }
 
 // The values of Options.
@@ -44,7 +43,6 @@ type Plan struct {
 	FromFunction arch.Function
 	Function     arch.Function // of the grown model, from now on
 	Options      Options       // with defaults filled in
-	Mask         arch.Mask     // of the first step: V = 1/Ramp; the zero Mask when nothing is masked
 
 	// State says where old entries live on: their weights, moments and births. Weights is State with the old layers
 	// that new layers are copied from.
@@ -69,7 +67,7 @@ func NewPlan(from arch.Model, function arch.Function, to arch.Model, o Options) 
 	if p.Weights, err = layout.Grown(from, to, source); err != nil {
 		return nil, err
 	}
-	p.Function, p.Mask = p.function(), p.MaskAt(1/float64(max(o.Ramp, 1)))
+	p.Function = p.function()
 	return p, nil
 }
 
@@ -122,7 +120,8 @@ func (p *Plan) function() arch.Function {
 	return f
 }
 
-// MaskAt is the mask at strength v; the zero Mask when the operator needs none.
+// MaskAt is the mask at strength v, which is 0 for the probe and schedule.MaskAt of the step in training; the zero Mask when the
+// operator needs none.
 func (p *Plan) MaskAt(v float64) arch.Mask {
 	if p.Options.Operator != Mask {
 		return arch.Mask{}

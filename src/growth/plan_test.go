@@ -37,7 +37,6 @@ func TestImpossibleGrowthsAreRefusedInOneSentence(t *testing.T) {
 		"stack in width":     {func(m *arch.Model, o *growth.Options) { o.Operator, m.HiddenSize = growth.Stack, 40 }, "stack grows num_layers only"},
 		"operator":           {func(_ *arch.Model, o *growth.Options) { o.Operator = "clone" }, `operator "clone"`},
 		"msg without a mask": {func(_ *arch.Model, o *growth.Options) { o.Statistics = growth.MSG }, "statistics msg belongs to operator mask"},
-		"negative ramp":      {func(_ *arch.Model, o *growth.Options) { o.Ramp = -1 }, "ramp of -1 steps"},
 	} {
 		to, o := from, growth.Options{}
 		c.change(&to, &o)
@@ -68,12 +67,12 @@ func TestHeadsKeepTheirGroupAndSlot(t *testing.T) {
 	from.NumQueryGroups = 2
 	to := from
 	to.NumAttentionHeads, to.NumQueryGroups = 9, 3
-	p := plan(from, to, growth.Options{Operator: growth.Mask, Ramp: 4})
+	p := plan(from, to, growth.Options{Operator: growth.Mask})
 	if want := []layout.Piece{{Old: 0, New: 0, Len: 16}, {Old: 16, New: 24, Len: 16}}; !slices.Equal(p.State.Axes[arch.Query], want) {
 		t.Errorf("query pieces %v, want %v", p.State.Axes[arch.Query], want)
 	}
-	if want := []int{2, 5, 6, 7, 8}; !slices.Equal(p.Mask.NewHeads, want) || p.Mask.V != 0.25 {
-		t.Errorf("mask %+v, want new heads %v at v = 1/4", p.Mask, want)
+	if want := []int{2, 5, 6, 7, 8}; !slices.Equal(p.MaskAt(0.25).NewHeads, want) {
+		t.Errorf("mask %+v, want new heads %v", p.MaskAt(0.25), want)
 	}
 }
 
@@ -99,8 +98,8 @@ func TestLayersGoOnTopOrAreSpread(t *testing.T) {
 func TestMasksNameWhatIsNewAndNothingElse(t *testing.T) {
 	from := llama(2, 32, 4, 64)
 	all := llama(3, 40, 5, 70)
-	p := plan(from, all, growth.Options{Operator: growth.Mask, Ramp: 10})
-	k := p.Mask
+	p := plan(from, all, growth.Options{Operator: growth.Mask})
+	k := p.MaskAt(0.1)
 	if k.V != 0.1 || k.OldHidden != 32 || k.OldFFN != 64 || !slices.Equal(k.NewHeads, []int{4}) || !slices.Equal(k.NewLayers, []int{2}) || k.MSGStatistics || k.LogitScale0 != 0 {
 		t.Errorf("mask of all dimensions: %+v", k)
 	}
@@ -109,13 +108,13 @@ func TestMasksNameWhatIsNewAndNothingElse(t *testing.T) {
 	}
 	wide := from
 	wide.HiddenSize = 40
-	k = plan(from, wide, growth.Options{Operator: growth.Mask, Statistics: growth.MSG, Ramp: 10}).Mask
+	k = plan(from, wide, growth.Options{Operator: growth.Mask, Statistics: growth.MSG}).MaskAt(0.1)
 	if k.OldHidden != 32 || k.OldFFN != 0 || k.NewHeads != nil || k.NewLayers != nil || !k.MSGStatistics || k.LogitScale0 != 1 {
 		t.Errorf("MSG's mask of the hidden size: %+v", k)
 	}
 	for _, p := range []*growth.Plan{plan(from, all, growth.Options{}), plan(from, from, growth.Options{Operator: growth.Mask})} {
-		if p.Mask.Active() || p.MaskAt(0).Active() {
-			t.Errorf("%s from %d to %d: mask %+v, want none", p.Options.Operator, p.From.HiddenSize, p.To.HiddenSize, p.Mask)
+		if p.MaskAt(0).Active() {
+			t.Errorf("%s from %d to %d: mask %+v, want none", p.Options.Operator, p.From.HiddenSize, p.To.HiddenSize, p.MaskAt(0))
 		}
 	}
 	if p.Grows() != true || plan(from, from, growth.Options{}).Grows() {

@@ -100,7 +100,6 @@ func TestGrowthPreservesTheFunctionAndOldGradients(t *testing.T) {
 			for _, op := range []growth.Options{{Operator: growth.Zero}, {Operator: growth.Mask}, {Operator: growth.Mask, Statistics: growth.MSG}} {
 				op.LayerPlacement = []string{growth.Top, growth.Spread}[n%2]
 				op.NewLayers = []string{growth.Random, growth.Random, growth.Copy}[n/3%3]
-				op.Ramp = 100
 				n++
 				name := fmt.Sprintf("%s %s %s %s %s: %+v -> %+v", op.Operator, op.Statistics, what, op.LayerPlacement, op.NewLayers, from, to)
 				if err := preserved(seen, small, to, op, z0, l0, g0); err != nil {

@@ -96,7 +96,7 @@ func TestTheWayToFullStrengthIsLevel(t *testing.T) {
 	}
 	for _, to := range []arch.Model{llama(3, 48, 6, 96), llama(4, 64, 8, 128)} {
 		for _, statistics := range []string{growth.Folded, growth.MSG} {
-			plan, err := growth.NewPlan(r.arch, r.f, to, growth.Options{Operator: growth.Mask, Statistics: statistics, Ramp: 100})
+			plan, err := growth.NewPlan(r.arch, r.f, to, growth.Options{Operator: growth.Mask, Statistics: statistics})
 			must(err)
 			big, drop, err := r.beside(plan)
 			must(err)
@@ -165,8 +165,8 @@ func threeStages(t *testing.T, n int, op growth.Options, norm string) (weights m
 func TestThreeStagesPreserveTheLossOnAnyNumberOfRanks(t *testing.T) {
 	seen := worst{}
 	for _, op := range []growth.Options{
-		{Operator: growth.Zero}, {Operator: growth.Mask, Ramp: 10}, {Operator: growth.Zero, LayerPlacement: growth.Spread},
-		{Operator: growth.Mask, Ramp: 10, NewLayers: growth.Copy},
+		{Operator: growth.Zero}, {Operator: growth.Mask}, {Operator: growth.Zero, LayerPlacement: growth.Spread},
+		{Operator: growth.Mask, NewLayers: growth.Copy},
 	} {
 		for _, norm := range []string{arch.LayerNorm, arch.RMSNorm} {
 			name := fmt.Sprintf("%s %s %s %s", op.Operator, op.LayerPlacement, op.NewLayers, norm)
@@ -209,7 +209,7 @@ func TestMomentsFollowTheirWeights(t *testing.T) {
 			for _, x := range r.state.Params.Tensors() {
 				weights[x.Name] = slices.Clone(r.state.Params.Weight(x.Name).F32())
 			}
-			plan, _, err := r.grow(to, growth.Options{Operator: growth.Mask, LayerPlacement: growth.Spread, Ramp: 9}, 1)
+			plan, _, err := r.grow(to, growth.Options{Operator: growth.Mask, LayerPlacement: growth.Spread}, 1)
 			if err != nil {
 				return err
 			}
