@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"fmt"
-	"math"
 
 	"cambium/src/backend"
 )
@@ -126,12 +125,8 @@ func attendTile(k *kernels, a *backend.Attention, g attentionShape, mem *forward
 		}
 		mix(k, mem.o, g.headDim16, mem.s, vv, ldv, queries, g.dim, keys, diagonal, k0 > 0)
 	}
-	scale := headScale(a, h)
 	lse := a.LSE.F32()[(b*g.heads+h)*g.seq+q0:][:queries]
-	for i := range queries {
-		lse[i] = mem.max[i] + float32(math.Log(float64(mem.sum[i])))
-		mem.rescale[i] = scale / mem.sum[i]
-	}
+	k.logSum(lse, mem.max, mem.sum, mem.rescale, headScale(a, h))
 	o := a.O.F32()[(b*g.seq+q0)*ldo+h*g.dim:]
 	k.scaleRows(o, ldo, mem.o, g.headDim16, mem.rescale, queries, g.dim)
 }

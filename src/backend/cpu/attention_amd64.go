@@ -9,6 +9,9 @@ func softmaxColumnAVX512(s *float32, lds, full, seen, keys int, max, sum, rescal
 func softmaxGradColumnAVX512(s, ds *float32, lds, full, seen, keys int, lse, delta *float32, scale float32)
 
 //go:noescape
+func logSumAVX512(lse, max, sum, factor []float32, scale float32)
+
+//go:noescape
 func scaleRowsAVX512(dst []float32, ldd int, src []float32, lds int, v []float32, rows, cols int)
 
 //go:noescape
@@ -34,6 +37,9 @@ func softmaxColumnAVX2(s *float32, lds, full, seen, keys int, max, sum, rescale 
 
 //go:noescape
 func softmaxGradColumnAVX2(s, ds *float32, lds, full, seen, keys int, lse, delta *float32, scale float32)
+
+//go:noescape
+func logSumAVX2(lse, max, sum, factor []float32, scale float32)
 
 //go:noescape
 func scaleRowsAVX2(dst []float32, ldd int, src []float32, lds int, v []float32, rows, cols int)

@@ -84,6 +84,13 @@ func softmaxTileGeneric(s []float32, lds, keys, queries, diagonal int, max, sum,
 	}
 }
 
+func logSumGeneric(lse, max, sum, factor []float32, scale float32) {
+	for i := range lse {
+		lse[i] = max[i] + float32(math.Log(float64(sum[i])))
+		factor[i] = scale / sum[i]
+	}
+}
+
 // softmaxGradTileGeneric turns, for a tile of scores s and of dP in ds (layout as in softmaxTileGeneric),
 //
 //	s = P = exp(s - lse[q])     ds = scale P (dP - delta[q])

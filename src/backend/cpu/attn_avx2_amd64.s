@@ -34,6 +34,19 @@ TEXT ·softmaxGradColumnAVX2(SB), NOSPLIT, $0-68
 	VZEROUPPER
 	RET
 
+// func logSumAVX2(lse, max, sum, factor []float32, scale float32)
+TEXT ·logSumAVX2(SB), NOSPLIT, $0-100
+	MOVQ lse_base+0(FP), DI
+	MOVQ lse_len+8(FP), CX
+	MOVQ max_base+24(FP), SI
+	MOVQ sum_base+48(FP), DX
+	MOVQ factor_base+72(FP), BX
+	VBROADCASTSS scale+96(FP), V8
+	XORQ AX, AX
+	LOOP(LOGSUM, loop, tail, done)
+	VZEROUPPER
+	RET
+
 // func scaleRowsAVX2(dst []float32, ldd int, src []float32, lds int, v []float32, rows, cols int)
 TEXT ·scaleRowsAVX2(SB), NOSPLIT, $0-104
 	MOVQ dst_base+0(FP), DI

@@ -68,6 +68,8 @@ type kernels struct {
 	// softmaxTile folds a tile of scores (row = key, column = query) into the running softmax of the queries, which are
 	// the lanes: see softmaxTileGeneric. The number of queries is a multiple of 16 in both.
 	softmaxTile func(s []float32, lds, keys, queries, diagonal int, max, sum, rescale []float32)
+	// logSum is lse = max + log(sum), factor = scale / sum.
+	logSum func(lse, max, sum, factor []float32, scale float32)
 	// softmaxGradTile turns scores into probabilities and their gradients in place: see softmaxGradTileGeneric.
 	softmaxGradTile func(s, ds []float32, lds, keys, queries, diagonal int, lse, delta []float32, scale float32)
 }
@@ -96,6 +98,6 @@ func genericKernels() *kernels {
 		max: maxGeneric, sumExp: sumExpGeneric, expSum: expSumGeneric, adamw: adamwGeneric,
 		toBF16: toBF16Generic, fromBF16: fromBF16Generic, toF16: toF16Generic, fromF16: fromF16Generic,
 		tile: tileGeneric, transposeScaled: transposeScaledGeneric,
-		scaleRows: scaleRowsGeneric, rowDots: rowDotsGeneric, softmaxTile: softmaxTileGeneric, softmaxGradTile: softmaxGradTileGeneric,
+		scaleRows: scaleRowsGeneric, rowDots: rowDotsGeneric, softmaxTile: softmaxTileGeneric, logSum: logSumGeneric, softmaxGradTile: softmaxGradTileGeneric,
 	}
 }

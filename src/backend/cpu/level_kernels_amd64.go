@@ -26,7 +26,7 @@ func makeAVX512Kernels() *kernels {
 	k.toBF16, k.fromBF16 = inGroups(toBF16AVX512, toBF16Generic), inGroups(fromBF16AVX512, fromBF16Generic)
 	k.toF16, k.fromF16 = inGroups(toF16AVX512, toF16Generic), inGroups(fromF16AVX512, fromF16Generic)
 	k.tile, k.transposeScaled, k.scaleRows, k.rowDots = tileAVX512, transposeScaledAVX512, scaleRowsAVX512, rowDotsAVX512
-	k.softmaxTile, k.softmaxGradTile = softmaxTileAVX512, softmaxGradTileAVX512
+	k.softmaxTile, k.logSum, k.softmaxGradTile = softmaxTileAVX512, logSumAVX512, softmaxGradTileAVX512
 	return k
 }
 
@@ -40,6 +40,6 @@ func makeAVX2Kernels() *kernels {
 	k.toBF16, k.fromBF16 = inGroups(toBF16AVX2, toBF16Generic), inGroups(fromBF16AVX2, fromBF16Generic)
 	k.toF16, k.fromF16 = inGroups(toF16AVX2, toF16Generic), inGroups(fromF16AVX2, fromF16Generic)
 	k.tile, k.transposeScaled, k.scaleRows, k.rowDots = tileAVX2, transposeScaledAVX2, scaleRowsAVX2, rowDotsAVX2
-	k.softmaxTile, k.softmaxGradTile = softmaxTileAVX2, softmaxGradTileAVX2
+	k.softmaxTile, k.logSum, k.softmaxGradTile = softmaxTileAVX2, logSumAVX2, softmaxGradTileAVX2
 	return k
 }

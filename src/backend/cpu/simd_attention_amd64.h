@@ -1,5 +1,40 @@
 // The softmax of attention tiles, and work on their rows, for both vector widths; see simd_loops_amd64.h.
 
+CONST(halfroot, 0x3f3504f33f3504f3) // sqrt(1/2)
+CONST(ln2, 0x3f3172183f317218)
+CONST(two, 0x4000000040000000)
+CONST(third, 0x3eaaaaab3eaaaaab)    // 1/3
+CONST(fifth, 0x3e4ccccd3e4ccccd)    // 1/5
+CONST(seventh, 0x3e1249253e124925)  // 1/7
+CONST(ninth, 0x3de38e393de38e39)    // 1/9
+
+// lse(DI) = max(SI) + log(sum(DX)), factor(BX) = V8 / sum. log(2^e (1+f)) = e ln 2 + 2 atanh(f / (2+f)), with 1+f between
+// sqrt(1/2) and sqrt(2); sums are at least 1 (or NaN, which factor keeps).
+#define LOGSUM(L, S, KEEP) \
+	L(0, DX, V0); \
+	VDIVPS      V0, V8, V1; \
+	S(V1, 0, BX); \
+	VPSUBD      halfroot<>(SB), V0, V1; \
+	VPSRAD      $23, V1, V1; \
+	VPSLLD      $23, V1, V2; \
+	VPSUBD      V2, V0, V0; \
+	VCVTDQ2PS   V1, V1; \
+	VSUBPS      one<>(SB), V0, V0; \
+	VADDPS      two<>(SB), V0, V2; \
+	VDIVPS      V2, V0, V0; \
+	VMULPS      V0, V0, V2; \
+	VMOVUPS     ninth<>(SB), V3; \
+	VFMADD213PS seventh<>(SB), V2, V3; \
+	VFMADD213PS fifth<>(SB), V2, V3; \
+	VFMADD213PS third<>(SB), V2, V3; \
+	VFMADD213PS one<>(SB), V2, V3; \
+	VADDPS      V0, V0, V0; \
+	VMULPS      V3, V0, V0; \
+	VFMADD231PS ln2<>(SB), V1, V0; \
+	L(0, SI, V1); \
+	VADDPS      V1, V0, V0; \
+	S(V0, 0, DI)
+
 #define TIMES(L, S, KEEP) \
 	L(0, SI, V0); \
 	VMULPS V8, V0, V0; \
