@@ -169,6 +169,9 @@ func readManifest(folder string) (Manifest, error) {
 	return m, nil
 }
 
+// maxEntry bounds the elements of an entry, and so what a manifest can make a reader allocate.
+const maxEntry = 1 << 30
+
 // check refuses entries that no writer makes, so that readers need not.
 func (e Entry) check() error {
 	if _, err := tensor.ParseDType(e.DType); err != nil {
@@ -177,6 +180,12 @@ func (e Entry) check() error {
 	if len(e.Shape) == 0 || len(e.Lo) != len(e.Shape) || len(e.Hi) != len(e.Shape) || e.Box().Empty() ||
 		!layout.Whole(e.Shape).Contains(e.Box()) {
 		return fmt.Errorf("gives %s of shape %v the box %v", e.Tensor, e.Shape, e.Box())
+	}
+	elements := 1
+	for i, lo := range e.Lo {
+		if elements *= min(e.Hi[i]-lo, maxEntry+1); elements > maxEntry { // no product of the two overflows
+			return fmt.Errorf("gives %s an entry of box %v: no writer makes entries that large", e.Tensor, e.Box())
+		}
 	}
 	if e.File != filepath.Base(e.File) || e.File == "." || e.Offset < 0 || e.Stored < 0 || (e.Codec == CodecRaw && e.Stored != e.Raw()) {
 		return fmt.Errorf("places %v at %q, byte %d to %d", e, e.File, e.Offset, e.Offset+e.Stored)

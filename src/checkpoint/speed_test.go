@@ -40,3 +40,36 @@ func BenchmarkWriteAndRead(b *testing.B) {
 		})
 	}
 }
+
+// The codec alone, on one core, by bytes of weights.
+func BenchmarkCodec(b *testing.B) {
+	v := make([]float32, 4<<20)
+	rng.NewKey(1, "w").FillNormal(v, 0, 0.02)
+	raw := floatBytes(v)
+	enc, err := newEncoder()
+	if err != nil {
+		b.Fatal(err)
+	}
+	packed := append([]byte(nil), enc.encode(raw, 4)...)
+	shuffled := make([]byte, len(raw))
+	dec := decoder{maxRaw: int64(len(raw))}
+	for _, c := range []struct {
+		name string
+		do   func() error
+	}{
+		{"shuffle", func() error { shuffle(shuffled, raw, 4); return nil }},
+		{"unshuffle", func() error { unshuffle(raw, shuffled, 4); return nil }},
+		{"encode", func() error { enc.encode(raw, 4); return nil }},
+		{"decode", func() error { return dec.decode(raw, packed, 4) }},
+		{"checksum", func() error { checksum(raw); return nil }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(int64(len(raw)))
+			for b.Loop() {
+				if err := c.do(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
