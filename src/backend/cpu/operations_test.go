@@ -1,0 +1,173 @@
+package cpu_test
+
+import (
+	"runtime"
+	"testing"
+
+	"cambium/src/backend"
+	"cambium/src/backend/cpu"
+	"cambium/src/tensor"
+)
+
+// world is one small tensor set on which every operation can run.
+type world struct {
+	b   *cpu.Backend
+	s   backend.Stream
+	ops []func()
+}
+
+func newWorld(t *testing.T, workers int) *world {
+	w := &world{b: cpu.New(cpu.Options{Workers: workers})}
+	w.s = w.b.NewStream("operations")
+	t.Cleanup(func() {
+		if err := w.b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	alloc := func(d tensor.DType, dims ...int) tensor.Tensor {
+		n := d.Size()
+		for _, x := range dims {
+			n *= x
+		}
+		m, err := w.b.Alloc("world", n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tensor.New(m, 0, d, dims...)
+	}
+	f := func(dims ...int) tensor.Tensor { return alloc(tensor.F32, dims...) }
+	const n, c, v, seq = 70, 48, 101, 35
+	x, y, z, vec, vec2, rows, rows2 := f(n, c), f(n, c), f(n, c), f(c), f(c), f(n), f(n)
+	half, ids, table, logits := alloc(tensor.BF16, n, c), alloc(tensor.I32, n), f(v, c), f(n, v)
+	birthRow, birthCol := alloc(tensor.I32, n), alloc(tensor.I32, c)
+	qkv, dqkv, lse, sum := f(n, 3*c), f(n, 3*c), f(n/seq, 3, seq), alloc(tensor.F64, 1)
+	cos, sin := f(seq, 8), f(seq, 8)
+	s := w.s
+	attention := backend.AttentionGrad{
+		Attention: backend.Attention{
+			Q: qkv.Columns(0, c), K: qkv.Columns(c, 2*c), V: qkv.Columns(2*c, 3*c), O: x, LSE: lse, HeadDim: 16, SeqLen: seq, Scale: 0.25,
+		},
+		DO: y, DQ: dqkv.Columns(0, c), DK: dqkv.Columns(c, 2*c), DV: dqkv.Columns(2*c, 3*c),
+	}
+	adam := backend.AdamW{W: x, G: y, M: z, V: f(n, c), Step: 9, LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, GradScale: 1}
+	births := adam
+	births.BirthRow, births.BirthCol, births.Out = birthRow, birthCol, half
+	mask := backend.NormMask{Old: 30, V: 0.5, Divisor: c}
+	w.ops = []func(){
+		func() { s.Fill(x, 0.5) },
+		func() { s.Fill(qkv, 0.1) },
+		func() { s.Copy(half, x) },
+		func() { s.Copy(y, half) },
+		func() { s.Axpy(y, half, 0.5) },
+		func() { s.Scale(y, 0.5) },
+		func() { s.Fill(vec, 1) },
+		func() { s.ScaleColumns(y, vec) },
+		func() { s.ColumnSum(vec2, y, true) },
+		func() { s.SumSquares(sum, y, false) },
+		func() { s.Gemm(backend.Gemm{C: logits, A: x, B: table, TransB: true}) },
+		func() { s.EmbeddingForward(backend.Embedding{X: x, Tokens: ids, Table: table, SeqLen: seq, Scale: 1}) },
+		func() { s.EmbeddingBackward(backend.Embedding{X: x, Tokens: ids, Table: table, SeqLen: seq, Scale: 1}) },
+		func() {
+			s.NormForward(backend.Norm{X: x, Y: y, Gain: vec, Bias: vec, Mean: rows, RStd: rows2, Eps: 1e-5, Mask: mask})
+		},
+		func() {
+			s.NormBackward(backend.NormGrad{X: x, DY: y, DX: z, Gain: vec, Mean: rows, RStd: rows2, DGain: vec2, DBias: vec2, Mask: mask})
+		},
+		func() {
+			s.Rotary(backend.Rotary{X: qkv.Columns(0, c), Cos: cos, Sin: sin, HeadDim: 16, SeqLen: seq})
+		},
+		func() { s.AttentionForward(attention.Attention) },
+		func() { s.AttentionBackward(attention) },
+		func() { s.SwiGLUForward(backend.SwiGLU{G: x, U: y, Y: z}) },
+		func() { s.SwiGLUBackward(backend.SwiGLU{G: x, U: y, DY: z, DG: x, DU: y}) },
+		func() {
+			s.CrossEntropy(backend.CrossEntropy{Logits: logits, Targets: ids, Loss: rows, Vocab: 99, GradScale: 1})
+		},
+		func() { s.AdamW(adam) },
+		func() { s.AdamW(births) },
+	}
+	return w
+}
+
+func (w *world) step(t *testing.T) {
+	for _, op := range w.ops {
+		op()
+	}
+	if err := w.s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNoOperationAllocatesOnceItHasRun(t *testing.T) {
+	for _, workers := range []int{1, 2} {
+		w := newWorld(t, workers)
+		for range 3 {
+			w.step(t)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		const steps = 20
+		for range steps {
+			w.step(t)
+		}
+		runtime.ReadMemStats(&after)
+		// The runtime itself allocates a little now and then; one allocation an operation would be hundreds.
+		if n := after.Mallocs - before.Mallocs; n > steps {
+			t.Errorf("%d workers: %d allocations in %d steps of %d operations", workers, n, steps, len(w.ops))
+		}
+	}
+}
+
+func TestWrongArgumentsPanicInTheCaller(t *testing.T) {
+	w := newWorld(t, 1)
+	mem, err := w.b.Alloc("wrong", 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, short := tensor.New(mem, 0, tensor.F32, 4, 8), tensor.New(mem, 1024, tensor.F32, 4, 7)
+	ints := tensor.New(mem, 2048, tensor.I32, 4)
+	var none tensor.Tensor
+	for name, f := range map[string]func(){
+		"absent":            func() { w.s.Scale(none, 1) },
+		"type":              func() { w.s.Scale(ints, 1) },
+		"shapes":            func() { w.s.Axpy(x, short, 1) },
+		"conversion":        func() { w.s.Copy(x.Slice(0, 1).Columns(0, 4).Reshape(4), ints) },
+		"column sum":        func() { w.s.ColumnSum(short.Slice(0, 1), x, false) },
+		"sum of squares":    func() { w.s.SumSquares(x, x, false) },
+		"norm without gain": func() { w.s.NormForward(backend.Norm{X: x, Y: x, RStd: none}) },
+		"rotary":            func() { w.s.Rotary(backend.Rotary{X: x, Cos: x, Sin: x, HeadDim: 3, SeqLen: 2}) },
+		"attention": func() {
+			w.s.AttentionForward(backend.Attention{Q: x, K: x, V: x, O: x, LSE: x, HeadDim: 3, SeqLen: 4})
+		},
+		"cross entropy": func() {
+			w.s.CrossEntropy(backend.CrossEntropy{Logits: x, Targets: ints, Loss: x.Slice(0, 1).Columns(0, 4), Vocab: 9})
+		},
+		"adam step": func() { w.s.AdamW(backend.AdamW{W: x, G: x, M: x, V: x}) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			f()
+		}()
+	}
+	if err := w.s.Sync(); err != nil {
+		t.Errorf("a call that panicked left something in the stream: %v", err)
+	}
+}
+
+func TestTargetOutsideTheVocabularyFailsTheStream(t *testing.T) {
+	w := newWorld(t, 2)
+	mem, err := w.b.Alloc("targets", 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logits, loss, targets := tensor.New(mem, 0, tensor.F32, 2, 8), tensor.New(mem, 1024, tensor.F32, 2), tensor.New(mem, 2048, tensor.I32, 2)
+	targets.I32()[1] = 7
+	w.s.CrossEntropy(backend.CrossEntropy{Logits: logits, Targets: targets, Loss: loss, Vocab: 7, GradScale: 1})
+	if err := w.s.Sync(); err == nil {
+		t.Error("target 7 of a vocabulary of 7 passed")
+	}
+}
