@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"html"
 	"image/color"
 	"math"
 	"os"
@@ -24,6 +25,7 @@ type figure struct {
 	name           string // of the PNG
 	title          string
 	xLabel, yLabel string
+	note           string
 	wide           bool
 	x, y           scale
 	bands          []band
@@ -47,6 +49,7 @@ type band struct {
 // series is a line or a set of dots.
 type series struct {
 	name  string // in the readout; empty: not there
+	key   string // in the legend; empty: not there
 	ink   ink
 	alpha float64
 	width float64
@@ -72,10 +75,7 @@ func (f *figure) size() (w, h vg.Length) {
 
 // draw makes the SVG.
 func (f *figure) draw() (drawing, error) {
-	p, err := f.plot()
-	if err != nil {
-		return drawing{}, err
-	}
+	p := f.plot()
 	w, h := f.size()
 	c := vgsvg.New(w, h)
 	canvas := draw.New(c)
@@ -96,15 +96,12 @@ func inline(svg, title string) string {
 	head, body, _ := strings.Cut(svg, ">")
 	box := head[strings.Index(head, "viewBox"):]
 	box = box[:strings.Index(box[9:], `"`)+10]
-	return themed(fmt.Sprintf(`<svg %s role="img" aria-label="%s">`, box, title) + body)
+	return themed(fmt.Sprintf(`<svg %s role="img" aria-label="%s">`, box, html.EscapeString(title)) + body)
 }
 
 // png writes the plot in the light theme.
 func (f *figure) png(path string) error {
-	p, err := f.plot()
-	if err != nil {
-		return err
-	}
+	p := f.plot()
 	p.BackgroundColor = paper().light
 	p.Title.Text = f.title
 	w, h := f.size()
@@ -117,7 +114,7 @@ func (f *figure) png(path string) error {
 	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
-func (f *figure) plot() (*plot.Plot, error) {
+func (f *figure) plot() *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = color.Transparent
 	style := func(size vg.Length, k ink, bold bool) text.Style {
@@ -129,7 +126,7 @@ func (f *figure) plot() (*plot.Plot, error) {
 		}
 		return s
 	}
-	p.Title.TextStyle = style(13, strong(), true)
+	p.Title.TextStyle = with(p.Title.TextStyle, style(13, strong(), true))
 	p.Title.Padding = 10
 	for _, a := range []struct {
 		axis  *plot.Axis
@@ -158,10 +155,16 @@ func (f *figure) plot() (*plot.Plot, error) {
 	gridLines.Vertical = draw.LineStyle{}
 	gridLines.Horizontal = draw.LineStyle{Color: grid().light, Width: 0.75}
 	p.Add(gridLines, bandPlotter{f.bands, style(11, strong(), true)})
+	p.Legend.Top, p.Legend.YOffs, p.Legend.XOffs, p.Legend.Padding = true, -20, -6, 3
+	p.Legend.TextStyle = with(p.Legend.TextStyle, style(11, muted(), false))
+	p.Legend.ThumbnailWidth = 18
 	for _, s := range f.series {
 		p.Add(seriesPlotter{s})
+		if s.key != "" {
+			p.Legend.Add(s.key, seriesPlotter{s})
+		}
 	}
-	return p, nil
+	return p
 }
 
 // with is the new style at the old one's place.
@@ -211,9 +214,9 @@ func (b bandPlotter) Plot(c draw.Canvas, p *plot.Plot) {
 			c.StrokeLine2(draw.LineStyle{Color: band.ink.light, Width: 1, Dashes: []vg.Length{4, 3}}, lo, c.Min.Y, lo, c.Max.Y)
 		}
 		sty := b.style
-		sty.Color, sty.YAlign = band.ink.light, text.YTop
+		sty.Color, sty.XAlign, sty.YAlign = band.ink.light, text.XCenter, text.YTop
 		if room := hi - lo - 12; band.name != "" && sty.Width(band.name) < room {
-			c.FillText(sty, vg.Point{X: lo + 6, Y: c.Max.Y - 5}, band.name)
+			c.FillText(sty, vg.Point{X: (lo + hi) / 2, Y: c.Max.Y - 5}, band.name)
 		}
 	}
 }
@@ -245,7 +248,9 @@ func (s seriesPlotter) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 	dots := at(s.p)
 	if !s.dots && len(dots) > 1 {
-		c.StrokeLines(draw.LineStyle{Color: ink, Width: vg.Length(s.width)}, c.ClipLinesXY(dots)...)
+		if s.width > 0 {
+			c.StrokeLines(draw.LineStyle{Color: ink, Width: vg.Length(s.width)}, c.ClipLinesXY(dots)...)
+		}
 		return
 	}
 	for _, q := range dots { // a line of one point is a dot, too
@@ -254,6 +259,16 @@ func (s seriesPlotter) Plot(c draw.Canvas, p *plot.Plot) {
 			dot(c, q, 3, ink)
 		}
 	}
+}
+
+// Thumbnail draws the sample in a legend.
+func (s seriesPlotter) Thumbnail(c *draw.Canvas) {
+	y := c.Center().Y
+	if s.dots {
+		dot(*c, vg.Point{X: c.Max.X - 5, Y: y}, 3, s.ink.light)
+		return
+	}
+	c.StrokeLine2(draw.LineStyle{Color: s.ink.light, Width: vg.Length(s.width)}, c.Min.X, y, c.Max.X, y)
 }
 
 func dot(c draw.Canvas, at vg.Point, radius vg.Length, k color.Color) {

@@ -39,10 +39,10 @@ type tile struct{ Label, Value, Note string }
 type fact struct{ Name, Value string }
 
 type figureView struct {
-	Name, Title string
-	Wide        bool
-	SVG         template.HTML
-	Data        string
+	Name, Title, Note string
+	Wide              bool
+	SVG               template.HTML
+	Data              template.JS // JSON, in which encoding/json has escaped what could end a script
 }
 
 // tableView is a table whose first columns are text and the others numbers.
@@ -149,9 +149,8 @@ func (r run) tiles() []tile {
 		return out
 	}
 	last := r.Iterations[len(r.Iterations)-1]
-	loss := r.points(byTokens, lossOf)
-	if mean := smooth(loss, spanOf(len(loss))); len(mean) > 0 {
-		out = append(out, tile{"Training loss", finite("%.4f", mean[len(mean)-1].Y), fmt.Sprintf("from %.3f", mean[0].Y)})
+	if loss := r.points(byTokens, lossOf); len(loss) > 0 {
+		out = append(out, tile{"Training loss", finite("%.4f", r.stages[len(r.stages)-1].endLoss()), fmt.Sprintf("from %.3f", loss[0].Y)})
 	}
 	if s := r.stages[len(r.stages)-1]; s.event != nil && s.event.Parameters > 0 {
 		note := s.event.Model
@@ -162,12 +161,12 @@ func (r run) tiles() []tile {
 	}
 	out = append(out, tile{"Tokens", tokens(round3(float64(last.ConsumedTokens))), plural(last.Iteration, "iteration")})
 	if last.ModelFLOPs > 0 {
-		out = append(out, tile{"Training compute", si(round3(last.ModelFLOPs)) + "FLOP", "formula " + r.formula()})
+		out = append(out, tile{"Training compute", siUnit(last.ModelFLOPs, "FLOP"), "formula " + r.formula()})
 	}
-	out = append(out, tile{"Throughput", si(round3(rate(r.Iterations))) + " tok/s", "in " + duration(seconds(r.Iterations)) + " of steps"})
+	out = append(out, tile{"Throughput", number(rate(r.Iterations)) + " tok/s", "over " + duration(seconds(r.Iterations))})
 	if n := len(r.Growths); n > 0 {
 		worst := slices.MaxFunc(r.Growths, func(a, b *telemetry.Growth) int { return compare(a.Relative, b.Relative) })
-		out = append(out, tile{"Grown in place", times(n), "loss kept within " + finite("%.1e", worst.Relative)})
+		out = append(out, tile{"Grown in place", times(n), "Δ loss ≤ " + finite("%.1e", worst.Relative)})
 	}
 	return out
 }
@@ -263,14 +262,6 @@ func (r run) stageTable() tableView {
 		if s.event != nil {
 			row[1].Text, row[2].Text = s.event.Model, tokens(round3(float64(s.event.Parameters)))
 		}
-		var loss points
-		for _, it := range s.its {
-			loss = add(loss, byTokens(it), lossOf(it))
-		}
-		end := math.NaN()
-		if mean := smooth(loss, spanOf(len(loss))); len(mean) > 0 {
-			end = mean[len(mean)-1].Y
-		}
 		validation := math.NaN()
 		for _, v := range r.Validations {
 			if v.GrowthStage == s.index {
@@ -278,7 +269,7 @@ func (r run) stageTable() tableView {
 			}
 		}
 		t.Rows = append(t.Rows, append(row, cell{Text: fmt.Sprint(len(s.its))}, cell{Text: tokens(round3(float64(last.ConsumedTokens - before)))},
-			cell{Text: compute(last.ModelFLOPs - flops)}, cell{Text: finite("%.4f", end)}, cell{Text: finite("%.4f", validation)},
+			cell{Text: compute(last.ModelFLOPs - flops)}, cell{Text: finite("%.4f", s.endLoss())}, cell{Text: finite("%.4f", validation)},
 			cell{Text: number(rate(s.its))}, cell{Text: duration(seconds(s.its))}))
 		before, flops = last.ConsumedTokens, last.ModelFLOPs
 	}
@@ -289,10 +280,10 @@ func (r run) stageTable() tableView {
 }
 
 func compute(flops float64) string {
-	if !(flops > 0) {
+	if !(flops > 0) || math.IsInf(flops, 0) {
 		return "–"
 	}
-	return si(round3(flops)) + "FLOP"
+	return siUnit(flops, "FLOP")
 }
 
 func number(x float64) string {
@@ -312,7 +303,7 @@ func (r run) growthTable() tableView {
 			{r.stageName(g.FromStage) + " → " + r.stageName(g.ToStage), stageInk(g.ToStage).variable}, {Text: g.Operator},
 			{Text: tokens(round3(float64(g.FromParameters))) + " → " + tokens(round3(float64(g.ToParameters)))},
 			{Text: tokens(round3(float64(g.ConsumedTokens))) + " tokens"}, {Text: finite("%.6f", g.LossBefore)}, {Text: finite("%.6f", g.LossAfter)},
-			{Text: finite("%.1e", g.Relative)}, {Text: si(round3(float64(g.BytesMoved))) + "B"}, {Text: duration(g.Seconds)},
+			{Text: finite("%.1e", g.Relative)}, {Text: siUnit(float64(g.BytesMoved), "B")}, {Text: duration(g.Seconds)},
 		})
 	}
 	return t

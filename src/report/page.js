@@ -25,8 +25,9 @@ for (const figure of document.querySelectorAll("figure")) {
     while (lo < hi) { const mid = (lo + hi) >> 1; if (xs[mid] < x) lo = mid + 1; else hi = mid; }
     return lo > 0 && Math.abs(px(xs[lo - 1]) - px(x)) < Math.abs(px(xs[lo]) - px(x)) ? lo - 1 : lo;
   };
+  const note = out.textContent;
   const hide = () => {
-    out.textContent = "";
+    out.textContent = note;
     for (const e of [cross, ...dots]) e.style.display = "none";
   };
   const show = event => {

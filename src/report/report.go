@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html/template"
 	"io/fs"
 	"math"
 	"os"
@@ -115,7 +116,7 @@ func (d drawing) view() figureView {
 	if err != nil { // finite numbers and strings: cannot happen
 		data = []byte("null")
 	}
-	return figureView{Name: d.name, Title: d.title, Wide: d.wide, SVG: trusted(d.svg), Data: string(data)}
+	return figureView{Name: d.name, Title: d.title, Note: d.note, Wide: d.wide, SVG: trusted(d.svg), Data: template.JS(data)}
 }
 
 func (s scale) readout() readoutScale { return readoutScale{s.lo, s.hi, s.log} }

@@ -73,10 +73,28 @@ func lossOf(it *telemetry.Iteration) float64 {
 
 func (r run) points(x, y value) points {
 	var p points
-	for _, it := range r.Iterations {
+	for _, s := range r.stages {
+		p = append(p, s.points(x, y)...)
+	}
+	return p
+}
+
+func (s stage) points(x, y value) points {
+	var p points
+	for _, it := range s.its {
 		p = add(p, x(it), y(it))
 	}
 	return p
+}
+
+// endLoss is the training loss at the end, smoothed.
+func (s stage) endLoss() float64 {
+	p := s.points(byTokens, lossOf)
+	if len(p) == 0 {
+		return math.NaN()
+	}
+	tail := p[max(len(p)-1-2*reachOf(len(p)), 0):]
+	return fitAt(tail, p[len(p)-1].X)
 }
 
 func (r run) validations(x func(*telemetry.Validation) float64) points {
@@ -105,34 +123,30 @@ func (r run) bands(x value) []band {
 	return out
 }
 
-// curve is y over x: every iteration in a faint line, the moving average over it in the colours of the stages.
-func (r run) curve(f *figure, name string, x, y value) {
-	all := r.points(x, y)
-	mean := smooth(all, spanOf(len(all)))
-	f.series = append(f.series, r.colored(thin(all, columns, f.x.log), x, 0.22, 0.8)...)
-	shown := thin(mean, columns/2, f.x.log)
-	f.series = append(f.series, r.colored(shown, x, 1, 1.8)...)
-	f.series = append(f.series, series{name: name, p: shown, ink: strong(), width: 0})
-	fit(&f.y, mean)
-	if len(all) > 0 {
-		f.x.lo, f.x.hi = all[0].X, all[len(all)-1].X
+// curve is y over x: every iteration in a faint line, smoothed over it in the colours of the stages. It returns what it smoothed.
+func (r run) curve(f *figure, name string, x, y value, settled bool) points {
+	var whole points
+	var faint, clear []series
+	n := len(r.Iterations)
+	for k, s := range r.stages {
+		raw := s.points(x, y)
+		share := r.share(s)
+		mean := smooth(raw, reachOf(n), settled || k > 0, share/2, f.x.log)
+		faint = append(faint, series{p: thin(raw, share, f.x.log), ink: stageInk(s.index), alpha: 0.22, width: 0.8})
+		clear = append(clear, series{p: mean, ink: stageInk(s.index), width: 1.8})
+		whole = append(whole, mean...)
 	}
+	f.series = append(append(f.series, faint...), clear...)
+	f.series = append(f.series, series{name: name, p: whole, ink: strong()})
+	fit(&f.y, whole)
+	if len(whole) > 0 {
+		f.x.lo, f.x.hi = whole[0].X, whole[len(whole)-1].X
+	}
+	return whole
 }
 
-// colored cuts a line at the stages' ends.
-func (r run) colored(p points, x value, alpha, width float64) []series {
-	var out []series
-	from := math.Inf(-1)
-	for _, s := range r.stages {
-		to := x(s.last())
-		part := between(p, from, to)
-		if len(part) > 0 {
-			out = append(out, series{p: part, ink: stageInk(s.index), alpha: alpha, width: width})
-			from = part[len(part)-1].X // the next one begins where this one ends
-		}
-	}
-	return out
-}
+// share is a stage's part of the columns.
+func (r run) share(s stage) int { return max(columns*len(s.its)/len(r.Iterations), 20) }
 
 // fit takes p into the range of an axis.
 func fit(s *scale, p points) {
@@ -191,7 +205,7 @@ func (r run) loss(name, title, label string, x value, at func(*telemetry.Validat
 	if log {
 		f.x.label = si
 	}
-	r.curve(&f, "training", x, lossOf)
+	train := r.curve(&f, "training", x, lossOf, false)
 	val := r.validations(at)
 	if log {
 		f.x.lo = math.Max(f.x.lo, f.x.hi/5000) // the first steps would fill half of the axis
@@ -199,24 +213,34 @@ func (r run) loss(name, title, label string, x value, at func(*telemetry.Validat
 	}
 	if len(val) > 0 {
 		f.x.hi = math.Max(f.x.hi, val[len(val)-1].X)
-		f.series = append(f.series, series{name: "validation", p: val, ink: strong(), dots: true})
+		f.series = append(f.series, series{name: "validation", key: "validation", p: val, ink: strong(), dots: true})
 		fit(&f.y, val)
+	}
+	if !log {
+		f.crop(train)
 	}
 	f.y.pad(0.04, 0.1)
 	return f
 }
 
+// crop lets the first steep fall leave the plot at its top, where it would press all that follows flat.
+func (f *figure) crop(p points) {
+	if len(p) < 100 {
+		return
+	}
+	x := p[0].X + 0.025*(p[len(p)-1].X-p[0].X)
+	if top := interpolate(p, x); top > f.y.lo && top-f.y.lo < 0.75*(f.y.hi-f.y.lo) {
+		f.note = fmt.Sprintf("begins at %.3g, above the plot", p[0].Y)
+		f.y.hi = top
+	}
+}
+
 func (r run) simple(name, title, unit string, y value, label func(float64) string) figure {
 	f := figure{name: name, title: title, xLabel: "tokens", yLabel: unit, x: open(false, tokens), y: open(false, label), bands: r.bands(byTokens)}
 	if name == "learning-rate" { // a plain line: nothing to smooth
-		p := thin(r.points(byTokens, y), columns, false)
-		f.series = append(r.colored(p, byTokens, 1, 1.8), series{name: title, p: p, ink: strong()})
-		fit(&f.y, p)
-		if len(p) > 0 {
-			f.x.lo, f.x.hi = p[0].X, p[len(p)-1].X
-		}
+		r.plain(&f, strings.ToLower(title), byTokens, y)
 	} else {
-		r.curve(&f, strings.ToLower(title), byTokens, y)
+		r.curve(&f, strings.ToLower(title), byTokens, y, name != "gradient-norm")
 		all := r.points(byTokens, y)
 		f.y.hi = math.Max(f.y.hi, quantile(all, 0.98))
 		if lo := quantile(all, 0.02); lo > 0 && f.y.hi/lo > 50 {
@@ -231,6 +255,21 @@ func (r run) simple(name, title, unit string, y value, label func(float64) strin
 	}
 	f.y.pad(0, 0.08)
 	return f
+}
+
+// plain is y over x without smoothing.
+func (r run) plain(f *figure, name string, x, y value) {
+	var whole points
+	for _, s := range r.stages {
+		p := thin(s.points(x, y), r.share(s), f.x.log)
+		f.series = append(f.series, series{p: p, ink: stageInk(s.index), width: 1.8})
+		whole = append(whole, p...)
+	}
+	f.series = append(f.series, series{name: name, p: whole, ink: strong()})
+	fit(&f.y, whole)
+	if len(whole) > 0 {
+		f.x.lo, f.x.hi = whole[0].X, whole[len(whole)-1].X
+	}
 }
 
 // lossScale is shown where it ever changed.

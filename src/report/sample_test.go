@@ -118,4 +118,14 @@ func TestSampleReport(t *testing.T) {
 	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
+	scratch := Arm{Name: "from scratch", Parameters: 3_480_000}
+	grown := Arm{Name: "grown", Parameters: 3_480_000}
+	for seed := range 3 {
+		by := 0.03 * float64(seed)
+		scratch.Runs = append(scratch.Runs, line(18.4+by, 1.02, 20))
+		grown.Runs = append(grown.Runs, line(20-by, 1.14, 20))
+	}
+	if _, err := Compare(to, "growth", "Growing against training from scratch", []Arm{scratch, grown}); err != nil {
+		t.Fatal(err)
+	}
 }

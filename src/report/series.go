@@ -18,21 +18,71 @@ func add(p points, x, y float64) points {
 	return append(p, plotter.XY{X: x, Y: y})
 }
 
-// smooth is the exponential moving average over about span points, without the bias of its beginning.
-func smooth(p points, span float64) points {
-	keep := 1 - 1/math.Max(span, 1)
-	out := make(points, len(p))
-	sum, weight := 0.0, 0.0
-	for i, q := range p {
-		sum = sum*keep + q.Y
-		weight = weight*keep + 1
-		out[i] = plotter.XY{X: q.X, Y: sum / weight}
+// smooth fits a line to the neighbours of a point, up to so many on each side, and takes its value there: unlike a
+// moving average it neither lags behind nor bends at the ends. Early points have few neighbours, since losses fall steeply there:
+// the reach grows with the place, from 0 at the start, unless settled is true. It gives one point in each of so many columns.
+func smooth(p points, reach int, settled bool, columns int, logX bool) points {
+	var out points
+	for _, i := range oneIn(p, columns, logX) {
+		h := reach
+		if !settled {
+			h = min(h, i/12)
+		}
+		out = append(out, plotter.XY{X: p[i].X, Y: fitAt(p[max(i-h, 0):min(i+h+1, len(p))], p[i].X)})
 	}
 	return out
 }
 
-// spanOf smooths a long run more than a short one.
-func spanOf(n int) float64 { return min(max(float64(n)/60, 1), 200) }
+// oneIn are the places of the first point in each of so many columns, and of the last of all.
+func oneIn(p points, columns int, logX bool) []int {
+	var out []int
+	last := math.NaN()
+	column := columnsOf(p, columns, logX)
+	for i := range p {
+		if c := column(i); c != last || i == len(p)-1 {
+			out, last = append(out, i), c
+		}
+	}
+	return out
+}
+
+// columnsOf tells in which of so many equal parts of the axis a point lies.
+func columnsOf(p points, columns int, logX bool) func(i int) float64 {
+	at := func(i int) float64 {
+		if logX {
+			return math.Log(p[i].X)
+		}
+		return p[i].X
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	lo, width := at(0), at(len(p)-1)-at(0)
+	if width == 0 {
+		return func(int) float64 { return 0 }
+	}
+	return func(i int) float64 { return math.Floor((at(i) - lo) / width * float64(columns)) }
+}
+
+// fitAt is the value at x of the least-squares line through p.
+func fitAt(p points, x float64) float64 {
+	n := float64(len(p))
+	mx, my, sxx, sxy := 0.0, 0.0, 0.0, 0.0
+	for _, q := range p {
+		mx, my = mx+q.X/n, my+q.Y/n
+	}
+	for _, q := range p {
+		sxx += (q.X - mx) * (q.X - mx)
+		sxy += (q.X - mx) * (q.Y - my)
+	}
+	if sxx == 0 {
+		return my
+	}
+	return my + sxy/sxx*(x-mx)
+}
+
+// reachOf smooths a long run more than a short one.
+func reachOf(n int) int { return min(n/30, 200) }
 
 // thin keeps the lowest and the highest point of each of so many columns, which look like all points do. Columns are
 // equal on the axis: logarithmic or not.
@@ -40,18 +90,11 @@ func thin(p points, columns int, logX bool) points {
 	if len(p) <= 2*columns {
 		return p
 	}
-	at := func(i int) float64 {
-		if logX {
-			return math.Log(p[i].X)
-		}
-		return p[i].X
-	}
-	lo, width := at(0), at(len(p)-1)-at(0)
 	out := points{p[0]}
+	column := columnsOf(p, columns, logX)
 	for i := 1; i < len(p)-1; {
-		column := math.Floor((at(i) - lo) / width * float64(columns))
-		low, high := i, i
-		for ; i < len(p)-1 && math.Floor((at(i)-lo)/width*float64(columns)) <= column; i++ {
+		here, low, high := column(i), i, i
+		for ; i < len(p)-1 && column(i) <= here; i++ {
 			if p[i].Y < p[low].Y {
 				low = i
 			}

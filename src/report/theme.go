@@ -3,6 +3,9 @@ package report
 import (
 	"fmt"
 	"image/color"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -50,13 +53,24 @@ func inks() []ink {
 	return append([]ink{paper(), strong(), muted(), grid(), axis()}, stageInks()...)
 }
 
-// themed replaces every ink in an SVG by its variable.
+// themed replaces every colour in an SVG by the variable of the nearest ink. They are not quite the inks' own: what is
+// drawn half transparent has gone through 8-bit premultiplied values.
 func themed(svg string) string {
-	var pairs []string
-	for _, k := range inks() {
-		pairs = append(pairs, k.hex(), "var("+k.variable+")")
-	}
-	return strings.NewReplacer(pairs...).Replace(svg)
+	all := inks()
+	return regexp.MustCompile(`#[0-9A-F]{6}`).ReplaceAllStringFunc(svg, func(hex string) string {
+		n, err := strconv.ParseUint(hex[1:], 16, 32)
+		if err != nil {
+			return hex
+		}
+		c := rgb(uint32(n))
+		nearest := slices.MinFunc(all, func(a, b ink) int { return a.distance(c) - b.distance(c) })
+		return "var(" + nearest.variable + ")"
+	})
+}
+
+func (k ink) distance(c color.NRGBA) int {
+	square := func(a, b uint8) int { return (int(a) - int(b)) * (int(a) - int(b)) }
+	return square(k.light.R, c.R) + square(k.light.G, c.G) + square(k.light.B, c.B)
 }
 
 // variables declares the inks for the style sheet, of the light or the dark theme.

@@ -22,6 +22,15 @@ func si(x float64) string {
 	return strconv.FormatFloat(x, 'g', 4, 64) + units[i]
 }
 
+// siUnit is "127 TFLOP", to three digits.
+func siUnit(x float64, unit string) string {
+	text := si(round3(x))
+	if last := text[len(text)-1]; last > '9' {
+		return text[:len(text)-1] + " " + text[len(text)-1:] + unit
+	}
+	return text + " " + unit
+}
+
 // tokens is si with B for 10^9, as people count tokens and parameters.
 func tokens(x float64) string { return strings.Replace(si(x), "G", "B", 1) }
 
