@@ -94,7 +94,6 @@ type engine struct {
 	staging                   *tensor.Memory
 	half                      int // elements of each half of staging: what goes out, what comes in
 	exchangedOut, exchangedIn []int
-	sendAt, recvAt            []int
 	oldPieces, newPieces      map[pieceKey]optim.Piece
 	meansOf                   string
 	hiddenMeans, hostStaging  []float32

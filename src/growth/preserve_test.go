@@ -214,3 +214,30 @@ func masked(seen worst, kind string, r *rig, plan *growth.Plan, g1 map[string][]
 	}
 	return nil
 }
+
+// A later stage may have longer sequences: learned positions are added, and the function on short ones stays.
+func TestLearnedPositionsCanBeAdded(t *testing.T) {
+	from := options(0)
+	from.Position = arch.PositionLearned
+	for _, wider := range []int{0, 9} {
+		small := alone(from)
+		small.train(0, 3, 5e-3, nil, 0, 0)
+		small.draw(0)
+		z0 := small.logits(arch.Mask{})
+		to := from
+		to.MaxPositions, to.HiddenSize = from.MaxPositions+8, from.HiddenSize+wider
+		_, _, err := small.grow(to, growth.Options{}, 1)
+		must(err)
+		if e := apart(small.logits(arch.Mask{}), z0); e > logitBound {
+			t.Errorf("logits are %.1e apart", e)
+		}
+		w := small.state.Params.Weight(arch.PositionEmbeddings).Slice(from.MaxPositions, to.MaxPositions)
+		if largest(w.F32()) == 0 {
+			t.Error("new positions are all zero")
+		}
+		if b := small.state.Optimizer.Births(); b.Axis(arch.Positions, from.MaxPositions-1) != 0 || b.Axis(arch.Positions, from.MaxPositions) != 3 {
+			t.Errorf("births of positions: %v", b.Axes[arch.Positions])
+		}
+		small.close()
+	}
+}

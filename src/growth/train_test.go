@@ -94,7 +94,10 @@ func TestTheWayToFullStrengthIsLevel(t *testing.T) {
 	if before > untrained-0.5 {
 		t.Fatalf("the model did not learn: loss %.3f, before training %.3f", before, untrained)
 	}
-	for _, to := range []arch.Model{llama(3, 48, 6, 96), llama(4, 64, 8, 128)} {
+	for i, to := range []arch.Model{
+		llama(3, 48, 6, 96), llama(4, 64, 8, 128), // all together
+		llama(2, 64, 4, 64), llama(2, 32, 8, 64), llama(2, 32, 4, 128), llama(4, 32, 4, 64), // one by one
+	} {
 		for _, statistics := range []string{growth.Folded, growth.MSG} {
 			plan, err := growth.NewPlan(r.arch, r.f, to, growth.Options{Operator: growth.Mask, Statistics: statistics})
 			must(err)
@@ -106,11 +109,11 @@ func TestTheWayToFullStrengthIsLevel(t *testing.T) {
 				path = append(path, big.validation(plan.MaskAt(v)))
 				drift = max(drift, math.Abs(path[len(path)-1]-before))
 			}
-			t.Logf("%dx%d %s: before %.4f, along v %.4f", to.NumLayers, to.HiddenSize, statistics, before, path)
+			t.Logf("%d: %dx%d %s: before %.4f, along v %.4f", i, to.NumLayers, to.HiddenSize, statistics, before, path)
 			if statistics == growth.Folded && drift > 2e-3*before {
 				t.Errorf("%dx%d: loss %.4f drifts to %.4f along the ramp", to.NumLayers, to.HiddenSize, before, path)
 			}
-			if statistics == growth.MSG && drift < 1e-2 {
+			if statistics == growth.MSG && i < 2 && drift < 1e-2 {
 				t.Errorf("%dx%d: MSG's statistics drift by only %.4f: this test cannot tell the forms apart", to.NumLayers, to.HiddenSize, drift)
 			}
 			drop()
