@@ -56,7 +56,7 @@ func TestPlanning101BOn192RanksTakesUnderASecond(t *testing.T) {
 		}
 		t.Logf("%s: %d transfers in %v; %.1f G elements move, the busiest sender has %.2f of the mean", c.name, len(plan), took,
 			float64(total)/1e9, float64(most)*192/float64(total))
-		if took > time.Second {
+		if took > time.Second && !testing.Short() { // the race detector runs with -short
 			t.Errorf("%s: planning took %v, want under a second", c.name, took)
 		}
 	}
