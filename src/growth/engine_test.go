@@ -176,8 +176,10 @@ func TestStackCopiesLayersWhole(t *testing.T) {
 		if !slices.Equal(r.state.Params.Weight(x.Name).F32(), old[source]) {
 			t.Errorf("%s is not a copy of %s", x.Name, source)
 		}
-		if m, _ := r.state.Optimizer.Moments(x.Name); (largest(m.F32()) == 0) != (x.Layer >= 2) {
-			t.Errorf("%s: moments up to %g", x.Name, largest(m.F32()))
+	}
+	for _, p := range r.state.Optimizer.State() {
+		if top := largest(p.Data.F32()); (top == 0) != (p.Tensor.Layer >= 2) {
+			t.Errorf("%s of %s: up to %g", p.Kind, p.Tensor.Name, top)
 		}
 	}
 	if b := r.state.Optimizer.Births(); !slices.Equal(b.Layers, []int32{0, 0, 4, 4, 4}) {

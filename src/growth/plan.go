@@ -164,12 +164,6 @@ func (p *Plan) newLayers() []int {
 	return out
 }
 
-// Grows tells whether anything becomes larger.
-func (p *Plan) Grows() bool {
-	return p.From.NumLayers != p.To.NumLayers || p.From.HiddenSize != p.To.HiddenSize || p.From.FFNHiddenSize != p.To.FFNHiddenSize ||
-		p.From.NumAttentionHeads != p.To.NumAttentionHeads || p.From.NumQueryGroups != p.To.NumQueryGroups
-}
-
 // Factor is what the old values of a parameter are multiplied by: c. Moments go with 1/c and 1/c^2.
 func (p *Plan) Factor(t arch.Tensor) float64 {
 	if p.msg() {

@@ -117,9 +117,6 @@ func TestMasksNameWhatIsNewAndNothingElse(t *testing.T) {
 			t.Errorf("%s from %d to %d: mask %+v, want none", p.Options.Operator, p.From.HiddenSize, p.To.HiddenSize, p.MaskAt(0))
 		}
 	}
-	if p.Grows() != true || plan(from, from, growth.Options{}).Grows() {
-		t.Error("Grows: a larger model grows, the same does not")
-	}
 }
 
 // eps, logit scale and the factors of gains over two growths amount to those of one from the first size to the last.

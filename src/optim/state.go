@@ -35,16 +35,6 @@ func (o *Optimizer) State() []Piece {
 	return out
 }
 
-// Moments are the own rows of one parameter's moments, absent when this rank owns none.
-func (o *Optimizer) Moments(name string) (expAvg, expAvgSq tensor.Tensor) {
-	for i := range o.shards {
-		if o.shards[i].t.Name == name {
-			return o.shards[i].m, o.shards[i].v
-		}
-	}
-	return tensor.Tensor{}, tensor.Tensor{}
-}
-
 // Counters is the state that is the same on all ranks.
 type Counters struct {
 	Step   int    `json:"step"`
