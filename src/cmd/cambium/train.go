@@ -66,7 +66,7 @@ command again and it goes on, bit for bit. Under Slurm: --signal=USR1@120 and re
 		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGUSR1, syscall.SIGUSR2)
 		defer stop()
 		s, err := train.Run(ctx, cfg, train.Options{
-			Resume: *resume, Output: c.OutOrStdout(), Timeout: time.Duration(*timeout * float64(time.Minute)), Version: build().Version,
+			Resume: *resume, Output: c.OutOrStdout(), Timeout: time.Duration(*timeout * float64(time.Minute)), Version: build().Version, Report: true,
 		})
 		if err != nil {
 			return err
