@@ -8,15 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
 // GoFileSize is the largest file of the Go distribution that GoFiles takes: what is larger is tables and test data.
 const GoFileSize = 100 << 10
-
-// generatedHead is the line that marks generated files (go help generate).
-var generatedHead = regexp.MustCompile(`(?m)^// Code generated .* DO NOT EDIT\.$`)
 
 // GoFiles lists the source and documentation files (.go, .md, .html, .txt) of a Go distribution, sorted by name, without
 // generated files and those over GoFileSize: about 60 MB of text that every machine with Go has. An empty goroot means
@@ -66,7 +62,7 @@ func findGoroot() (string, error) {
 	return "", errors.New(`no Go distribution found (GOROOT is not set and "go env GOROOT" fails); install Go or set GOROOT, or prepare another text with --input`)
 }
 
-// isGenerated looks for the mark of generated Go files in the first bytes of a file.
+// isGenerated looks for the line that marks generated Go files (go help generate) in the first bytes of a file.
 func isGenerated(f File) (bool, error) {
 	if !strings.HasSuffix(f.Name, ".go") {
 		return false, nil
@@ -81,5 +77,11 @@ func isGenerated(f File) (bool, error) {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && err != io.EOF {
 		return false, err
 	}
-	return generatedHead.Match(bytes.ReplaceAll(head[:n], []byte("\r"), nil)), nil
+	for line := range bytes.Lines(head[:n]) {
+		line = bytes.TrimRight(line, "\r\n")
+		if bytes.HasPrefix(line, []byte("// Code generated ")) && bytes.HasSuffix(line, []byte(" DO NOT EDIT.")) {
+			return true, nil
+		}
+	}
+	return false, nil
 }

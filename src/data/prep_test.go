@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -100,7 +99,7 @@ func texts(n int) []string {
 		var b strings.Builder
 		words := r.IntN(200)
 		if i == n/2 {
-			words = 400_000
+			words = 200_000
 		}
 		for range words {
 			fmt.Fprintf(&b, "%x é\n", r.Uint32N(1<<16))
@@ -248,10 +247,10 @@ func TestCompressedFilesReadAsPlainOnes(t *testing.T) {
 }
 
 func TestBadTextIsNamedOrSkipped(t *testing.T) {
-	long := strings.Repeat("fine text\n", 150_000) // two pieces
+	long := strings.Repeat("fine text\n", 110_000) // two pieces
 	for _, c := range []struct{ name, text, want string }{
 		{"a.txt", "one\ntwo\n\xffthree", "a.txt:3: byte 0xff is not UTF-8"},
-		{"a.txt", long + "\xc3(", "a.txt:150001: byte 0xc3 is not UTF-8"},
+		{"a.txt", long + "\xc3(", "a.txt:110001: byte 0xc3 is not UTF-8"},
 		{"a.txt", "\xfe" + long, "a.txt:1: byte 0xfe is not UTF-8"},
 		{"a.jsonl", "{\"text\": \"x\"}\n{\"text\": \"x\"\n", "a.jsonl:2: not a JSON object"},
 		{"a.jsonl", "{\"body\": \"x\"}\n", `a.jsonl:1: the object has no key "text"`},
@@ -368,13 +367,12 @@ func TestSplitsFollowTheNamesAndShares(t *testing.T) {
 	}
 }
 
-// TestMemoryStaysBounded preps one long document and many short ones with the collector told to keep the heap small: what
-// is left is what Prep really holds.
+// TestMemoryStaysBounded preps one long document and many short ones and looks again and again at what is reachable.
 func TestMemoryStaysBounded(t *testing.T) {
-	size := 128 << 20
 	if testing.Short() {
-		size = 64 << 20
+		t.Skip("takes seconds")
 	}
+	const size = 128 << 20
 	dir := t.TempDir()
 	for _, name := range []string{"one.txt.zst", "many.jsonl.zst"} {
 		file, err := os.Create(filepath.Join(dir, name))
@@ -396,11 +394,14 @@ func TestMemoryStaysBounded(t *testing.T) {
 	runtime.GC()
 	var before, now runtime.MemStats
 	runtime.ReadMemStats(&before)
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(before.Sys-before.HeapReleased) + 32<<20))
-	most := uint64(0)
+	most, calls := uint64(0), 0
 	_, err = Prep(context.Background(), PrepOptions{
 		Files: list(t, Filter{}, dir), Output: filepath.Join(dir, "out"), Tokenizer: tok, AppendEOD: true, Workers: 2,
 		Progress: func(s PrepState) {
+			if calls++; calls%8 != 0 {
+				return
+			}
+			runtime.GC()
 			runtime.ReadMemStats(&now)
 			most = max(most, now.HeapAlloc)
 		},
@@ -408,7 +409,7 @@ func TestMemoryStaysBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if grown := int64(most) - int64(before.HeapAlloc); grown > 48<<20 {
+	if grown := int64(most) - int64(before.HeapAlloc); grown > 64<<20 {
 		t.Errorf("the heap grew by %d MiB over %d MiB of text", grown>>20, size>>20)
 	} else {
 		t.Logf("the heap grew by at most %d MiB over %d MiB of text", grown>>20, size>>20)
@@ -452,7 +453,7 @@ func TestKilledPrepLeavesNoHalfFile(t *testing.T) {
 	for i, text := range texts(60) {
 		put(t, filepath.Join(dir, "in", fmt.Sprintf("%d.txt", i)), []byte(text))
 	}
-	put(t, filepath.Join(dir, "in", "zz.txt"), []byte(strings.Repeat("more text\n", 1<<20)))
+	put(t, filepath.Join(dir, "in", "zz.txt"), []byte(strings.Repeat("more text\n", 1<<18)))
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), "CAMBIUM_TEST_PREP_UNTIL_KILLED="+dir)
 	var said bytes.Buffer
@@ -511,6 +512,46 @@ func TestTwoPrepsOfOneNameRefuseEachOther(t *testing.T) {
 	}
 }
 
+func TestTokenizerLearnsFromTheTrainingSplitAlone(t *testing.T) {
+	dir := t.TempDir()
+	splits := []Split{{"valid", 0.3}}
+	held := 0
+	for i := range 60 {
+		name := fmt.Sprintf("%d.txt", i)
+		text := "common words here "
+		if splitOf(splits, name) != 0 {
+			held++
+			text = "zzzz qqqq "
+		}
+		put(t, filepath.Join(dir, "in", name), []byte(strings.Repeat(text, 3)))
+	}
+	put(t, filepath.Join(dir, "in", "z.jsonl"), []byte("{\"body\": \"jjjj jjjj jjjj\"}\n"))
+	files := list(t, Filter{}, filepath.Join(dir, "in"))
+	o := TrainTokenizerOptions{Files: files, TextKey: "body", Splits: splits, TrainOptions: tokenizer.TrainOptions{VocabSize: 272}}
+	var last int64
+	o.Progress = func(done, total int64) { last = done - total }
+	tok, err := TrainTokenizer(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var learned []string
+	for id := int32(256); id < int32(tok.VocabSize()); id++ {
+		learned = append(learned, string(tok.Token(id)))
+	}
+	all := strings.Join(learned, "|")
+	if held == 0 || strings.ContainsAny(all, "zq") || !strings.Contains(all, " words") || last != 0 {
+		t.Errorf("learned %q with %d documents held out; progress ended %d bytes off", learned, held, last)
+	}
+	o.MaxBytes = 1
+	if _, err := TrainTokenizer(context.Background(), o); err != nil && !strings.Contains(err.Error(), "use more text") {
+		t.Errorf("with little text: %v", err)
+	}
+	o.MaxBytes, o.TextKey = 0, "nothing"
+	if _, err := TrainTokenizer(context.Background(), o); splitOfLine(splits, "z.jsonl", 1) == 0 && (err == nil || !strings.Contains(err.Error(), "z.jsonl:1")) {
+		t.Errorf("a line without the key: %v", err)
+	}
+}
+
 func TestGoDistributionIsACorpus(t *testing.T) {
 	files, err := GoFiles("")
 	if err != nil {
@@ -527,8 +568,7 @@ func TestGoDistributionIsACorpus(t *testing.T) {
 		t.Errorf("%d files, %d bytes; want thousands and tens of MB", len(files), total)
 	}
 	t.Logf("%d files, %.1f MB", len(files), float64(total)/1e6)
-	again, _ := GoFiles("")
-	if !slices.Equal(files, again) {
+	if again, _ := GoFiles(""); !slices.Equal(files, again) {
 		t.Error("a second listing differs")
 	}
 	if _, err := GoFiles(t.TempDir()); err == nil || !strings.Contains(err.Error(), "holds no Go sources") {

@@ -65,7 +65,6 @@ const shortPiece = 48
 
 // merger is the working memory of merging one piece; a goroutine has its own.
 type merger struct {
-	ids   []int32
 	ranks []int32 // of the pair (i, i+1)
 	into  []int32 // the id that pair becomes
 	prev  []int32 // neighbours in a long piece

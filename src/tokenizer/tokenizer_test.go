@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"bytes"
 	"context"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/tiktoken-go/tokenizer/codec"
-	"pgregory.net/rapid"
 )
 
 // builtins are the built-in vocabularies with their reference, loaded once a test that wants them.
@@ -80,21 +80,25 @@ func TestIdsEqualTheReferenceOnTheZoo(t *testing.T) {
 
 func TestIdsEqualTheReferenceOnAnyText(t *testing.T) {
 	alphabet := []rune("ab sS'tTrRvVeElLmMdD \t\n\r 1234\u00a0\u3000é字ſK!.,-_(\u0301\u200d😀²Ⅷ")
-	gen := rapid.StringOfN(rapid.SampledFrom(alphabet), 0, 60, -1)
+	random := rand.New(rand.NewPCG(1, 2))
 	for name, v := range builtins(t) {
-		t.Run(name, rapid.MakeCheck(func(t *rapid.T) {
-			text := gen.Draw(t, "text")
+		for range 10000 {
+			runes := make([]rune, random.IntN(40))
+			for i := range runes {
+				runes[i] = alphabet[random.IntN(len(alphabet))]
+			}
+			text := string(runes)
 			if name == "cl100k_base" && generatedFault.MatchString(text) {
-				t.Skip("the reference is wrong here")
+				continue
 			}
 			want, _, err := v.ref.Encode(text)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got := v.own.Encode(nil, []byte(text)); !slices.Equal(got, ids32(want)) {
-				t.Fatalf("%q: %v, reference %v", text, got, want)
+				t.Fatalf("%s %q: %v, reference %v", name, text, got, want)
 			}
-		}))
+		}
 	}
 }
 
@@ -145,13 +149,13 @@ func TestIdsEqualTheReferenceOnGoSources(t *testing.T) {
 func TestAnyRegexGivesThePiecesOfTheHandWrittenOne(t *testing.T) {
 	for _, pattern := range []string{PatternGPT2, PatternCL100K, patternQwen2} {
 		hand, _ := knownSplit(pattern)
-		slow, err := parsePreTokenizer(quote([]byte(`{"type":"Split","behavior":"Isolated","pattern":{"Regex":`), "(?:"+pattern+")"))
-		if err == nil {
-			t.Fatal("a broken pre_tokenizer was accepted")
-		}
 		raw := append(quote([]byte(`{"type":"Split","behavior":"Isolated","pattern":{"Regex":`), "(?:"+pattern+")"), "}}"...)
-		if slow, err = parsePreTokenizer(raw); err != nil {
+		slow, err := parsePreTokenizer(raw)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if _, ok := slow.(regexSplit); !ok {
+			t.Fatalf("%T: the pattern was recognised, so nothing is compared", slow)
 		}
 		for _, text := range append([]string{string(goText(t, 100<<10))}, zoo...) {
 			got, want := hand.cut(nil, []byte(text)), slow.cut(nil, []byte(text))

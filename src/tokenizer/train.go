@@ -58,13 +58,11 @@ func (o *TrainOptions) complete() error {
 //
 // A Trainer is used by one goroutine.
 type Trainer struct {
-	o      TrainOptions
-	block  []byte // documents not yet counted
-	marks  []int  // their ends
-	wave   []countJob
-	words  wordTable
-	doc    int64
-	closed bool
+	o     TrainOptions
+	block []byte // documents not yet counted
+	marks []int  // their ends
+	wave  []countJob
+	words wordTable
 }
 
 // countBlock is how much text a worker counts at a time. Fixed, so that words are dropped at the same places of the
@@ -101,7 +99,6 @@ func (t *Trainer) Add(text []byte) {
 			t.flush()
 		}
 	}
-	t.doc++
 }
 
 // flush hands the block over; a full wave of one block a worker is counted at the same time, and merged in order.
