@@ -43,15 +43,15 @@ var arrows = map[string][]string{
 	"comm/conformance":    {"backend", "comm", "tensor"},
 	"comm/local":          {"backend", "comm", "tensor"},
 
-	"safetensors": {},
+	"safetensors": {"tensor"},
 	"tokenizer":   {},
 	"data":        {"rng", "tokenizer"},
-	"checkpoint":  {"arch", "layout"},
+	"checkpoint":  {"arch", "layout", "tensor"},
 
 	"model":  {"arch", "backend", "comm", "rng", "tensor"},
 	"optim":  {"arch", "backend", "comm", "grid", "layout", "model", "tensor"},
 	"growth": {"arch", "backend", "comm", "grid", "layout", "model", "optim", "rng", "tensor"},
-	"hf":     {"arch", "safetensors"},
+	"hf":     {"arch", "safetensors", "tensor"},
 	"eval":   {"backend", "model", "rng", "tensor"},
 
 	"telemetry": {},
@@ -59,8 +59,9 @@ var arrows = map[string][]string{
 
 	"train": {
 		"arch", "backend", "backend/cpu", "checkpoint", "comm", "comm/local", "config", "data", "eval", "flops", "grid", "growth",
-		"layout", "model", "optim", "pipeline", "report", "rng", "schedule", "telemetry", "tensor", "tokenizer",
+		"layout", "model", "optim", "report", "schedule", "telemetry", "tensor", "tokenizer",
 	},
+	"bench": {"backend/cpu", "config", "flops", "report", "telemetry", "train"},
 }
 
 // imports lists, for every package below src, the packages that its files import; test files count apart.
