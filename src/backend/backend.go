@@ -49,7 +49,8 @@ type Stream interface {
 	// Sync waits until everything enqueued is done and returns the first error since the last Sync, if any.
 	Sync() error
 	// Upload copies host memory to the device in stream order, Download the other way; dst or src must stay untouched
-	// until the stream has passed them. The element types are the tensor's own, raw.
+	// until the stream has passed them. Elements are the tensor's own type, raw; on the host rows lie without gaps,
+	// whatever the tensor's row distance.
 	Upload(dst tensor.Tensor, src []byte)
 	Download(dst []byte, src tensor.Tensor)
 }
