@@ -32,7 +32,7 @@ func Compare(dir, name, title string, arms []Arm) (string, error) {
 		return "", fmt.Errorf("report: %w", err)
 	}
 	table := c.table()
-	p := page{Title: title, Subtitle: table.Note, State: "comparison", Done: true, Figures: []figureView{d.view()}, Tables: []tableView{table}}
+	p := page{Title: title, Subtitle: c.subtitle(), State: "comparison", Done: true, Figures: []figureView{d.view()}, Tables: []tableView{table}}
 	if err := p.write(filepath.Join(dir, name+".html")); err != nil {
 		return "", err
 	}
@@ -144,6 +144,14 @@ func meanAndSpread(x []float64) (mean, spread float64) {
 		spread += (v - mean) * (v - mean) / float64(len(x)-1)
 	}
 	return mean, math.Sqrt(spread)
+}
+
+func (c comparison) subtitle() string {
+	runs := 0
+	for _, a := range c.arms {
+		runs += len(a.runs)
+	}
+	return plural(len(c.arms), "arm") + " · " + plural(runs, "run")
 }
 
 func (c comparison) formula() string {
