@@ -96,7 +96,7 @@ func (c *checker) complete() {
 			s.Train.GlobalBatchSize = s.Train.MicroBatchSize * s.DataParallelSize(run.World())
 		}
 		c.limits(i, s) // before sizes are multiplied
-		if !c.taintedAny(of(i, "model.hidden_size", "model.num_attention_heads", "model.kv_channels", "train.seq_length")) {
+		if !c.taintedAny(of(i, "model.hidden_size", "model.num_attention_heads", "model.kv_channels")) {
 			m := s.Model
 			c.require(m.KVChannels > 0 || m.HiddenSize%m.NumAttentionHeads == 0, of(i, "model.hidden_size", "model.num_attention_heads"),
 				"%d is not a multiple of num_attention_heads (%d): change one, or give kv_channels, the size of a head", m.HiddenSize, m.NumAttentionHeads)

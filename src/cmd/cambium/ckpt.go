@@ -19,7 +19,7 @@ func ckptCommand() *cobra.Command {
 		Use: "ckpt", Short: "Look into checkpoints, verify them, exchange them with Hugging Face", GroupID: groupFiles, RunE: groupCommand,
 		Example: `  cambium ckpt inspect runs/quickstart
   cambium ckpt verify runs/quickstart
-  cambium ckpt export runs/quickstart --output gpt-quickstart
+  cambium ckpt export runs/llama-15m --output llama-15m
   cambium ckpt import ./gpt2 --output runs/gpt2`,
 	}
 	c.AddCommand(inspectCommand(), verifyCommand(), exportCommand(), importCommand())
@@ -119,7 +119,7 @@ func exportCommand() *cobra.Command {
 		Use: "export PATH", Short: "Write a model as a Hugging Face folder", Args: cobra.ExactArgs(1),
 		Long: `Writes config.json, model.safetensors and the tokenizer's files, as the transformers library reads them: a GPT-2 or a
 Llama, whichever the model is. PATH is a run's folder or one of its checkpoints.`,
-		Example: "  cambium ckpt export runs/quickstart --output gpt-quickstart",
+		Example: "  cambium ckpt export runs/llama-15m --output llama-15m",
 	}
 	step := ckptStep(c)
 	output := c.Flags().String("output", "", "`folder` to write (needed)")

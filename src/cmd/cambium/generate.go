@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -44,7 +45,7 @@ func generateCommand() *cobra.Command {
   cambium generate --load gpt2 --prompt "Once upon a time" --top-p 0.9 --seed 7`,
 	}
 	f := addModelFlags(c)
-	prompt := c.Flags().String("prompt", "", "text to continue; without it, standard input")
+	prompt := c.Flags().String("prompt", "", "text to continue; without it, standard input less its last newline")
 	o := eval.Sampling{}
 	c.Flags().IntVar(&o.MaxTokens, "max-new-tokens", 200, "tokens to write")
 	c.Flags().Float64Var(&o.Temperature, "temperature", 0.8, "0: always the most likely token")
@@ -67,7 +68,7 @@ func generateCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("standard input: %w", err)
 			}
-			text = string(all)
+			text = strings.TrimSuffix(string(all), "\n") // echo's, and an editor's
 		}
 		tok, err := s.Tokenizer(*f.tokenizer)
 		if err != nil {
