@@ -31,7 +31,7 @@ func addModelFlags(c *cobra.Command) modelFlags {
 
 func (f modelFlags) open(c *cobra.Command) (*snapshot.Snapshot, error) {
 	if *f.path == "" {
-		return nil, usageError{fmt.Errorf("%s: --load is missing: want a run's folder, a checkpoint or a Hugging Face folder", c.CommandPath())}
+		return nil, usageError{fmt.Errorf("%s--load is missing: want a run's folder, a checkpoint or a Hugging Face folder", within(c))}
 	}
 	return snapshot.Open(*f.path, *f.step)
 }

@@ -68,7 +68,15 @@ func groupCommand(c *cobra.Command, args []string) error {
 	if meant == "" {
 		meant = "; there is " + strings.Join(names, ", ")
 	}
-	return usageError{fmt.Errorf("%s: unknown command %q%s", c.CommandPath(), args[0], meant)}
+	return usageError{fmt.Errorf("%sunknown command %q%s", within(c), args[0], meant)}
+}
+
+// within begins an error with the command that it belongs to: "ckpt verify: ", and nothing for cambium itself.
+func within(c *cobra.Command) string {
+	if _, path, ok := strings.Cut(c.CommandPath(), " "); ok {
+		return path + ": "
+	}
+	return ""
 }
 
 // flagError puts pflag's errors into one sentence, and finds the flag that was meant.
@@ -85,13 +93,13 @@ func flagError(c *cobra.Command, err error) error {
 		if meant == "" {
 			meant = fmt.Sprintf("; see %s --help", c.CommandPath())
 		}
-		return usageError{fmt.Errorf("%s: unknown flag %s%s", c.CommandPath(), name, meant)}
+		return usageError{fmt.Errorf("%sunknown flag %s%s", within(c), name, meant)}
 	}
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
 		return usageError{fmt.Errorf("--%s: %q is not %s", invalid.GetFlag().Name, invalid.GetValue(), kindOf(invalid.GetFlag().Value.Type()))}
 	}
-	return usageError{fmt.Errorf("%s: %w; see %s --help", c.CommandPath(), err, c.CommandPath())}
+	return usageError{fmt.Errorf("%s%w; see %s --help", within(c), err, c.CommandPath())}
 }
 
 func kindOf(pflagType string) string {
@@ -125,13 +133,13 @@ func wrapArgs(c *cobra.Command) {
 		}
 		for _, a := range args {
 			if a == "true" || a == "false" {
-				return usageError{fmt.Errorf("%s: unexpected argument %q; a switch takes its value after =, as in --flag=%s", c.CommandPath(), a, a)}
+				return usageError{fmt.Errorf("%sunexpected argument %q; a switch takes its value after =, as in --flag=%s", within(c), a, a)}
 			}
 		}
 		if len(args) > 0 && c.ValidArgsFunction == nil {
-			return usageError{fmt.Errorf("%s: unexpected argument %q; see %s --help", c.CommandPath(), args[0], c.CommandPath())}
+			return usageError{fmt.Errorf("%sunexpected argument %q; see %s --help", within(c), args[0], c.CommandPath())}
 		}
-		return usageError{fmt.Errorf("%s: %w; usage: %s", c.CommandPath(), err, c.UseLine())}
+		return usageError{fmt.Errorf("%s%w; usage: %s", within(c), err, c.UseLine())}
 	}
 	for _, sub := range c.Commands() {
 		wrapArgs(sub)

@@ -79,7 +79,7 @@ command again and it goes on, bit for bit. Under Slurm: --signal=USR1@120 and re
 // required is load, with a sentence for who gave nothing at all.
 func (r runFlags) required(c *cobra.Command, sets ...string) (*config.Run, error) {
 	if *r.path == "" && len(*r.sets) == 0 && len(config.Settings(c.Flags())) == 0 {
-		return nil, usageError{fmt.Errorf("%s: --config is missing: want a YAML file such as configs/quickstart.yaml", c.CommandPath())}
+		return nil, usageError{fmt.Errorf("%s--config is missing: want a YAML file such as configs/quickstart.yaml", within(c))}
 	}
 	return r.load(sets...)
 }

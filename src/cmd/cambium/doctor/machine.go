@@ -102,7 +102,7 @@ func (m Machine) rows() [][2]string {
 		{"cores", cores},
 		{"features", cond(len(m.Features) == 0, "none that matter", strings.Join(m.Features, " "))},
 		{"GEMM kernel", m.MicroKernel},
-		{"caches", fmt.Sprintf("L1 data %s, L2 %s, L3 %s", bytes(m.L1Data), bytes(m.L2), bytes(m.L3))},
+		{"caches", fmt.Sprintf("L1 data %s, L2 %s, L3 %s", sizeText(m.L1Data), sizeText(m.L2), sizeText(m.L3))},
 	}
 	memory := fmt.Sprintf("%s, %s available", humanize.IBytes(m.MemoryTotal), humanize.IBytes(m.MemoryFree))
 	if m.MemoryLimit > 0 {
@@ -114,7 +114,7 @@ func (m Machine) rows() [][2]string {
 	return append(rows, [2]string{"memory", memory})
 }
 
-func bytes(n int) string {
+func sizeText(n int) string {
 	if n == 0 {
 		return "unknown"
 	}

@@ -1,0 +1,143 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path"
+	"strings"
+	"testing"
+)
+
+// fake is a machine made of answers.
+func fake(vars map[string]string, programs map[string]string, files map[string]string) Env {
+	return Env{
+		LookupEnv: func(name string) (string, bool) { v, ok := vars[name]; return v, ok },
+		LookPath: func(program string) (string, error) {
+			if _, ok := programs[program]; ok {
+				return "/bin/" + program, nil
+			}
+			return "", errors.New("not found")
+		},
+		Run: func(_ context.Context, program string, _ ...string) (string, error) {
+			out, ok := programs[path.Base(program)]
+			if !ok {
+				return "", errors.New("not found")
+			}
+			return out, nil
+		},
+		ReadFile: func(name string) ([]byte, error) {
+			if text, ok := files[name]; ok {
+				return []byte(text), nil
+			}
+			return nil, os.ErrNotExist
+		},
+		Glob: func(pattern string) (out []string, err error) {
+			for name := range files {
+				if ok, _ := path.Match(pattern, name); ok {
+					out = append(out, name)
+				}
+			}
+			return out, nil
+		},
+	}
+}
+
+func item(t *testing.T, r Report, name string) Item {
+	t.Helper()
+	for _, i := range r.Software {
+		if i.Name == name {
+			return i
+		}
+	}
+	t.Fatalf("no item %s", name)
+	return Item{}
+}
+
+func TestEverythingThatAMachineHasIsFound(t *testing.T) {
+	e := fake(map[string]string{"LD_LIBRARY_PATH": "/opt/nccl:"}, map[string]string{
+		"go": "go version go1.26\n", "cc": "cc 14\n", "mpicc": "", "mpirun": "mpirun (Open MPI) 5.0.3\n", "nvcc": "nvcc: NVIDIA\nCuda compilation tools, release 12.8\n",
+		"srun": "slurm 24.05\n", "ldconfig": "2 libs\n\tlibopenblas.so.0 (libc6,x86-64) => /lib/libopenblas.so.0\n\tlibcuda.so.1 (libc6,x86-64) => /lib/libcuda.so.1\n",
+	}, map[string]string{
+		"/opt/nccl/libnccl.so.2": "", "/proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Kernel Module  570.86.15  Thu\n",
+		"/proc/driver/nvidia/gpus/0000:18:00.0/information": "Model: \t\t NVIDIA H100\nIRQ: 5\n",
+		"/proc/meminfo":             "MemTotal:  1024 kB\nMemAvailable: 512 kB\n",
+		"/sys/fs/cgroup/memory.max": "262144\n",
+	})
+	r := Examine(t.Context(), e, Options{})
+	for name, found := range map[string]string{
+		"Go": "go version go1.26 at /bin/go", "MPI": "mpirun (Open MPI) 5.0.3, /bin/mpicc, /bin/mpirun", "BLAS": "/lib/libopenblas.so.0", "NCCL": "/opt/nccl/libnccl.so.2",
+		"CUDA driver": "NVIDIA H100, 570.86.15, /lib/libcuda.so.1", "CUDA compiler": "Cuda compilation tools, release 12.8 at /bin/nvcc", "Slurm": "slurm 24.05 at /bin/srun",
+	} {
+		if i := item(t, r, name); i.Found != found || i.State == Missing {
+			t.Errorf("%s: %+v, want %q", name, i, found)
+		}
+	}
+	if m := r.Machine; m.MemoryTotal != 1<<20 || m.MemoryFree != 1<<19 || m.MemoryLimit != 1<<18 {
+		t.Errorf("memory: %d, %d, %d", m.MemoryTotal, m.MemoryFree, m.MemoryLimit)
+	}
+}
+
+func TestABareMachineIsToldHowToGetWhatItLacks(t *testing.T) {
+	r := Examine(t.Context(), fake(nil, nil, nil), Options{})
+	var b bytes.Buffer
+	if err := r.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range r.Software {
+		if i.Name == "BLAS" {
+			continue // nobody needs it
+		}
+		if i.State != Missing || i.Get == "" || !strings.Contains(b.String(), i.Get) {
+			t.Errorf("%+v", i)
+		}
+	}
+	if _, err := json.Marshal(r); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheStrongestSourceOfRanksCounts(t *testing.T) {
+	all := map[string]string{
+		"RANK": "1", "WORLD_SIZE": "10", "LOCAL_RANK": "1", "OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "20", "PMIX_RANK": "3",
+		"PMI_RANK": "4", "PMI_SIZE": "40", "SLURM_PROCID": "5", "SLURM_NTASKS": "50", "SLURM_LOCALID": "5",
+	}
+	lookup := func(name string) (string, bool) { v, ok := all[name]; return v, ok }
+	want := func(rank, size int, from string) {
+		t.Helper()
+		if r := FindRanks(lookup, Given{}); r.Rank != rank || r.Size != size || r.From != from {
+			t.Errorf("rank %d of %d from %s, want %d of %d from %s", r.Rank, r.Size, r.From, rank, size, from)
+		}
+	}
+	if r := FindRanks(lookup, Given{Rank: 0, Size: 2}); r.Size != 2 || r.From != "command line" {
+		t.Errorf("the command line does not win: %+v", r)
+	}
+	want(1, 10, "torchrun")
+	delete(all, "WORLD_SIZE")
+	want(2, 20, "Open MPI")
+	all["OMPI_COMM_WORLD_RANK"] = "x"
+	want(3, 50, "PMIx")
+	delete(all, "PMIX_RANK")
+	want(4, 40, "PMI")
+	all["PMI_SIZE"] = "4"
+	want(5, 50, "Slurm")
+	all["SLURM_STEP_NUM_TASKS"] = "6"
+	want(5, 6, "Slurm")
+	clear(all)
+	want(0, 1, "single process")
+}
+
+func TestTheDiskIsMeasuredAndLeftClean(t *testing.T) {
+	dir := t.TempDir()
+	if d := measureDisk(dir, 1); d.Err != "" || d.BytesPerSec <= 0 {
+		t.Errorf("%+v", d)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if d := measureDisk(dir+"/nowhere", 1); d.Err == "" {
+		t.Error("no error for a folder that is not there")
+	}
+}
