@@ -176,7 +176,7 @@ func applySettings(root *node, settings []Setting, faults *report) {
 	}
 }
 
-// conflict of two alternatives given in one table.
+// checkAlternatives notes alternatives that are given together in one table.
 func checkAlternatives(n *node, faults *report) {
 	if n == nil || n.kind != table {
 		return
@@ -184,7 +184,7 @@ func checkAlternatives(n *node, faults *report) {
 	for _, g := range groups {
 		var first *entry
 		for i, e := range n.entries {
-			if e.value.kind != scalar || !alternatives(e.key, g[0]) || e.value.text == "0" {
+			if !alternatives(e.key, g[0]) || e.value.off() {
 				continue
 			}
 			if first != nil {

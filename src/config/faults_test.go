@@ -61,6 +61,7 @@ func TestEveryMistakeIsOneSentenceWithLineAndKey(t *testing.T) {
 		{"tokenizer: {path: tok.json, vocab_size: 512}", "tokenizer: {type: bpe}", `run.yaml:4: tokenizer.path: missing: a bpe tokenizer is read from a tokenizer.json, or a folder with vocab.json and merges.txt`},
 		{"tokenizer: {path: tok.json, vocab_size: 512}", "tokenizer: gpt2", `run.yaml:4: tokenizer: want keys with values, got "gpt2"`},
 		{"validation: c", "validation: {path: c}", `run.yaml:7: data.validation: want a path or a list of {path: P, weight: W}, got a table of keys`},
+		{"  validation: c", "  mock: true", `run.yaml:7: data.mock: train is given too (run.yaml:6): give one of mock or train`},
 		{"weight: 0.3", "weight: 0", `run.yaml:6: data.train: the weight of b is 0: want more than 0`},
 		{"path: b, ", "", `run.yaml:6: data.train.1.path: missing: want the path of a corpus`},
 		{"name: large", "name: small", `run.yaml:19: stages.1.name: "small" is the name of stage 0 too`},

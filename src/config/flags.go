@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 
@@ -34,6 +35,8 @@ var spelled = []struct {
 
 // AddFlags gives a command one flag for every key that has one, in the order of the table.
 func AddFlags(fs *pflag.FlagSet) {
+	fs.SortFlags = false
+	run, stage := reflect.ValueOf(*defaults()), reflect.ValueOf(stageDefaults())
 	for _, k := range keys {
 		if k.Flag == "" {
 			continue
@@ -44,6 +47,9 @@ func AddFlags(fs *pflag.FlagSet) {
 		}
 		f := fs.VarPF(&flagValue{key: k}, k.Flag, "", help)
 		mark(f, k)
+		if v, ok := field(cond(k.staged(), stage, run), k.Path); ok && !v.IsZero() {
+			f.DefValue = written(v)
+		}
 		if k.Type == "bool" {
 			f.NoOptDefVal = "true"
 		}

@@ -52,6 +52,7 @@ var stageSections = []string{"model", "train", "parallel", "growth"}
 var groups = [][]string{
 	{"train_iters", "train_samples", "train_tokens"},
 	{"lr_warmup_iters", "lr_warmup_samples", "lr_warmup_fraction"},
+	{"mock", "train"}, // of data
 }
 
 func alternatives(a, b string) bool {

@@ -51,6 +51,7 @@ func build(root *node, sets []string, settings []Setting, r *report) (*Run, erro
 	applySettings(root, settings, r)
 	root.setPaths("")
 	run := defaults()
+	checkAlternatives(root.get("data"), r)
 	decodeRun(root, run, r)
 	stages := mergeStages(root, r)
 	for _, s := range stages {

@@ -122,6 +122,21 @@ func TestFlagsWinOverSetOverFileOverDefaults(t *testing.T) {
 	}
 }
 
+func TestAnAlternativeReplacesWhatTheFileSays(t *testing.T) {
+	r := mustParse(t, good, nil, Setting{"--mock-data", "data.mock", "true"})
+	if !r.Data.Mock || len(r.Data.Train) != 0 || len(r.Data.Validation) != 1 {
+		t.Errorf("--mock-data over a corpus: %+v", r.Data)
+	}
+	r = mustParse(t, strings.Replace(good, "  train: [{path: a, weight: 0.7}, {path: b, weight: 0.3}]", "  mock: true", 1), nil, Setting{"--train-data-path", "data.train", "x"})
+	if r.Data.Mock || len(r.Data.Train) != 1 {
+		t.Errorf("a corpus over mock: %+v", r.Data)
+	}
+	r = mustParse(t, good, []string{"data.mock=false"}, Setting{"--lr-warmup-fraction", "train.lr_warmup_fraction", "0.1"})
+	if len(r.Data.Train) != 2 || r.Stages[1].Train.WarmupIters != 0 || r.Stages[1].Train.WarmupFraction != 0.1 {
+		t.Errorf("%+v %+v", r.Data, r.Stages[1].Train)
+	}
+}
+
 func TestFlagThatStagesOverrideIsRefused(t *testing.T) {
 	got := faultsOf(t, good, nil, Setting{"--hidden-size", "model.hidden_size", "64"}, Setting{"--train-iters", "train.train_iters", "9"})
 	for _, want := range []string{

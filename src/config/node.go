@@ -69,9 +69,14 @@ func (n *node) get(key string) *node {
 	return nil
 }
 
+// off tells whether a node says that something is not wanted: it excludes no alternative.
+func (n *node) off() bool {
+	return n.kind == null || n.kind == scalar && (n.text == "0" || n.text == "false")
+}
+
 // put sets a key of a table, and drops the alternatives to that key.
 func (n *node) put(key string, value *node) {
-	n.entries = slices.DeleteFunc(n.entries, func(e entry) bool { return e.key != key && alternatives(e.key, key) })
+	n.entries = slices.DeleteFunc(n.entries, func(e entry) bool { return e.key != key && alternatives(e.key, key) && !value.off() })
 	for i := range n.entries {
 		if n.entries[i].key == key {
 			n.entries[i].value = value

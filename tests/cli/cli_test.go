@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// watchSources looks at every source of the program: go test caches a result for as long as the files that the test has
+// looked at are the same, and does not know what go build read.
+func watchSources() error {
+	return filepath.WalkDir(filepath.Join(repository, "src"), func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+}
+
 func withProgram(m *testing.M) (int, error) {
 	var err error
 	if repository, err = filepath.Abs("../.."); err != nil {
@@ -46,6 +58,9 @@ func withProgram(m *testing.M) (int, error) {
 }
 
 func TestTranscripts(t *testing.T) {
+	if err := watchSources(); err != nil { // in a test: before them nothing is noted
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {

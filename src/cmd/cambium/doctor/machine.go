@@ -10,6 +10,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/klauspost/cpuid/v2"
+
+	"cambium/src/backend/cpu"
 )
 
 // Machine is the hardware as the operating system shows it.
@@ -20,7 +22,8 @@ type Machine struct {
 	Threads      int      `json:"threads"`     // hardware threads of the machine
 	Usable       int      `json:"usable_cpus"` // that this process may use: affinity and container limits applied
 	Features     []string `json:"features"`
-	MicroKernel  string   `json:"best_kernel"` // of the CPU backend's GEMM
+	MicroKernel  string   `json:"best_kernel"`             // of the CPU backend's GEMM
+	PeakGFLOPs   float64  `json:"fp32_peak_gflops_a_core"` // of fused multiply-adds in registers, measured
 	L1Data       int      `json:"l1d_bytes"`
 	L2           int      `json:"l2_bytes"`
 	L3           int      `json:"l3_bytes"`
@@ -41,21 +44,18 @@ func examineMachine(e Env) Machine {
 	c := cpuid.CPU
 	m := Machine{
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, CPU: c.BrandName, Cores: c.PhysicalCores, Threads: runtime.NumCPU(), Usable: runtime.GOMAXPROCS(0),
-		MicroKernel: "portable Go", L1Data: max(c.Cache.L1D, 0), L2: max(c.Cache.L2, 0), L3: max(c.Cache.L3, 0), Virtualised: c.HypervisorVendorString,
+		MicroKernel: cpu.Levels()[0], L1Data: max(c.Cache.L1D, 0), L2: max(c.Cache.L2, 0), L3: max(c.Cache.L3, 0), Virtualised: c.HypervisorVendorString,
 	}
 	if n := strings.Count("\n"+e.text("/proc/cpuinfo"), "\nprocessor"); n > 0 {
 		m.Threads = n
+	}
+	if peak, err := cpu.MeasurePeak(1); err == nil {
+		m.PeakGFLOPs = peak / 1e9
 	}
 	for _, f := range features {
 		if c.Supports(f) {
 			m.Features = append(m.Features, f.String())
 		}
-	}
-	switch {
-	case c.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL):
-		m.MicroKernel = "AVX-512"
-	case c.Supports(cpuid.AVX2, cpuid.FMA3):
-		m.MicroKernel = "AVX2"
 	}
 	m.MemoryTotal, m.MemoryFree = meminfo(e.text("/proc/meminfo"))
 	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
@@ -101,7 +101,7 @@ func (m Machine) rows() [][2]string {
 		{"processor", cond(m.CPU == "", "unknown", m.CPU)},
 		{"cores", cores},
 		{"features", cond(len(m.Features) == 0, "none that matter", strings.Join(m.Features, " "))},
-		{"GEMM kernel", m.MicroKernel},
+		{"GEMM kernel", fmt.Sprintf("%s, one core reaches at most %.0f GFLOP/s in fp32 (measured in registers)", m.MicroKernel, m.PeakGFLOPs)},
 		{"caches", fmt.Sprintf("L1 data %s, L2 %s, L3 %s", sizeText(m.L1Data), sizeText(m.L2), sizeText(m.L3))},
 	}
 	memory := fmt.Sprintf("%s, %s available", humanize.IBytes(m.MemoryTotal), humanize.IBytes(m.MemoryFree))
