@@ -26,9 +26,10 @@ func runAttentionBackward(w *worker, t *task) {
 			return
 		}
 		b, group := i/g.groups, i%g.groups
+		dk, dv := matrixOf(a.DK), matrixOf(a.DV)
 		for n := b * g.seq; n < (b+1)*g.seq; n++ {
-			clear(row(a.DK, n)[group*g.dim:][:g.dim])
-			clear(row(a.DV, n)[group*g.dim:][:g.dim])
+			clear(dk.row(n)[group*g.dim:][:g.dim])
+			clear(dv.row(n)[group*g.dim:][:g.dim])
 		}
 		each := g.heads / g.groups
 		for h := group * each; h < (group+1)*each; h++ {

@@ -25,10 +25,10 @@ func (s *stream) CrossEntropy(a backend.CrossEntropy) {
 // gradient find it in the second-level cache.
 func runCrossEntropy(w *worker, t *task) {
 	a, k := &t.entropy, w.kernels()
-	targets, loss := a.Targets.I32(), a.Loss.F32()
+	targets, loss, logits := a.Targets.I32(), a.Loss.F32(), matrixOf(a.Logits)
 	lo, hi := w.part(a.Logits.Rows(), 1)
 	for n := lo; n < hi; n++ {
-		z := row(a.Logits, n)
+		z := logits.row(n)
 		target := int(targets[n])
 		switch {
 		case target >= a.Vocab:

@@ -205,12 +205,25 @@ func (s *stream) ScaleColumns(x, v tensor.Tensor) {
 }
 
 func runScaleColumns(w *worker, t *task) {
-	k, x, v := w.kernels(), t.vec.x, t.vec.y.F32()
-	lo, hi := w.part(x.Rows(), 1)
+	k, x, v := w.kernels(), matrixOf(t.vec.x), t.vec.y.F32()
+	lo, hi := w.part(t.vec.x.Rows(), 1)
 	for i := lo; i < hi; i++ {
-		k.mul(row(x, i), v)
+		k.mul(x.row(i), v)
 	}
 }
 
-// row is row i of an fp32 tensor seen as a matrix.
-func row(x tensor.Tensor, i int) []float32 { return x.F32()[i*x.LD():][:x.Cols()] }
+// matrix is an fp32 tensor as its rows: what Tensor.F32 checks each time is checked once an operation.
+type matrix struct {
+	data     []float32
+	ld, cols int
+}
+
+// matrixOf is empty for an absent tensor.
+func matrixOf(x tensor.Tensor) matrix {
+	if !x.Present() {
+		return matrix{}
+	}
+	return matrix{x.F32(), x.LD(), x.Cols()}
+}
+
+func (m *matrix) row(i int) []float32 { return m.data[i*m.ld:][:m.cols] }

@@ -31,16 +31,17 @@ func (s *stream) EmbeddingForward(a backend.Embedding) {
 func runEmbeddingForward(w *worker, t *task) {
 	a, k := &t.embedding, w.kernels()
 	tokens := a.Tokens.I32()
+	all, table, positions := matrixOf(a.X), matrixOf(a.Table), matrixOf(a.Positions)
 	lo, hi := w.part(a.X.Rows(), 1)
 	for n := lo; n < hi; n++ {
-		x := row(a.X, n)
+		x := all.row(n)
 		if id := int(tokens[n]) - a.VocabStart; id >= 0 && id < a.Table.Rows() {
-			copy(x, row(a.Table, id))
+			copy(x, table.row(id))
 		} else {
 			clear(x)
 		}
 		if a.Positions.Present() {
-			k.axpy(x, row(a.Positions, n%a.SeqLen), 1)
+			k.axpy(x, positions.row(n%a.SeqLen), 1)
 		}
 		if a.Scale != 1 {
 			k.scale(x, a.Scale)
@@ -58,17 +59,18 @@ func (s *stream) EmbeddingBackward(a backend.Embedding) {
 func runEmbeddingBackward(w *worker, t *task) {
 	a, k := &t.embedding, w.kernels()
 	tokens := a.Tokens.I32()
+	all, table, positions := matrixOf(a.X), matrixOf(a.Table), matrixOf(a.Positions)
 	lo, hi := w.part(a.X.Cols(), 16)
 	if lo == hi {
 		return
 	}
 	for n := range a.X.Rows() {
-		x := row(a.X, n)[lo:hi]
+		x := all.row(n)[lo:hi]
 		if id := int(tokens[n]) - a.VocabStart; id >= 0 && id < a.Table.Rows() {
-			k.axpy(row(a.Table, id)[lo:hi], x, a.Scale)
+			k.axpy(table.row(id)[lo:hi], x, a.Scale)
 		}
 		if a.Positions.Present() {
-			k.axpy(row(a.Positions, n%a.SeqLen)[lo:hi], x, a.Scale)
+			k.axpy(positions.row(n % a.SeqLen)[lo:hi], x, a.Scale)
 		}
 	}
 }

@@ -68,11 +68,12 @@ func runNormForward(w *worker, t *task) {
 	if !a.RMS {
 		mean = a.Mean.F32()
 	}
+	xs, ys, residual, delta := matrixOf(a.X), matrixOf(a.Y), matrixOf(a.Residual), matrixOf(a.Delta)
 	lo, hi := w.part(a.X.Rows(), 1)
 	for n := lo; n < hi; n++ {
-		x, y := row(a.X, n), row(a.Y, n)
+		x, y := xs.row(n), ys.row(n)
 		if a.Delta.Present() {
-			k.addScaled(x, row(a.Residual, n), row(a.Delta, n), scale)
+			k.addScaled(x, residual.row(n), delta.row(n), scale)
 		}
 		mu := float32(0)
 		if !a.RMS {
@@ -167,15 +168,20 @@ func runNormBackward(w *worker, t *task) {
 func normBackwardRows(k *kernels, a *backend.NormGrad, dg, db []float32, from, to int) {
 	m := shapeOf("norm backward", a.X.Cols(), a.Mask)
 	gain, rstd := a.Gain.F32(), a.RStd.F32()
+	var mean []float32
+	if !a.RMS {
+		mean = a.Mean.F32()
+	}
+	xs, dys, dxs, residual := matrixOf(a.X), matrixOf(a.DY), matrixOf(a.DX), matrixOf(a.DResidual)
 	for n := from; n < to; n++ {
-		x, dy, dx := row(a.X, n), row(a.DY, n), row(a.DX, n)
+		x, dy, dx := xs.row(n), dys.row(n), dxs.row(n)
 		var res []float32
 		if a.DResidual.Present() {
-			res = row(a.DResidual, n)
+			res = residual.row(n)
 		}
 		c := normConstants{r: rstd[n], m: 1}
 		if !a.RMS {
-			c.mu = a.Mean.F32()[n]
+			c.mu = mean[n]
 		}
 		h, hx := k.normSums(x[:m.old], dy[:m.old], gain[:m.old], c.mu)
 		if m.old < m.cols {

@@ -29,8 +29,9 @@ func runRotary(w *worker, t *task) {
 		sign = -1
 	}
 	heads := a.X.Cols() / a.HeadDim
+	x, cos, sin := matrixOf(a.X), matrixOf(a.Cos), matrixOf(a.Sin)
 	lo, hi := w.part(a.X.Rows(), 1)
 	for n := lo; n < hi; n++ {
-		k.rotary(row(a.X, n), row(a.Cos, n%a.SeqLen), row(a.Sin, n%a.SeqLen), heads, sign)
+		k.rotary(x.row(n), cos.row(n%a.SeqLen), sin.row(n%a.SeqLen), heads, sign)
 	}
 }

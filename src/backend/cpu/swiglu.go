@@ -14,9 +14,10 @@ func (s *stream) SwiGLUForward(a backend.SwiGLU) {
 
 func runSwiGLUForward(w *worker, t *task) {
 	a, k := &t.swiglu, w.kernels()
+	y, g, u := matrixOf(a.Y), matrixOf(a.G), matrixOf(a.U)
 	lo, hi := w.part(a.Y.Rows(), 1)
 	for n := lo; n < hi; n++ {
-		k.swiglu(row(a.Y, n), row(a.G, n), row(a.U, n))
+		k.swiglu(y.row(n), g.row(n), u.row(n))
 	}
 }
 
@@ -32,8 +33,9 @@ func (s *stream) SwiGLUBackward(a backend.SwiGLU) {
 
 func runSwiGLUBackward(w *worker, t *task) {
 	a, k := &t.swiglu, w.kernels()
+	dg, du, dy, g, u := matrixOf(a.DG), matrixOf(a.DU), matrixOf(a.DY), matrixOf(a.G), matrixOf(a.U)
 	lo, hi := w.part(a.DY.Rows(), 1)
 	for n := lo; n < hi; n++ {
-		k.swigluGrad(row(a.DG, n), row(a.DU, n), row(a.DY, n), row(a.G, n), row(a.U, n))
+		k.swigluGrad(dg.row(n), du.row(n), dy.row(n), g.row(n), u.row(n))
 	}
 }
