@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
 	"cambium/src/rng"
 )
@@ -39,6 +40,7 @@ type Dataset struct {
 type corpus struct {
 	stream
 	path    string
+	order   string // begins the name of the random numbers that order its samples
 	samples uint64
 	places  uint64 // of a block
 	before  uint64 // places of the corpora before
@@ -65,6 +67,7 @@ func Open(specs []Corpus, seqLength int, seed uint64) (*Dataset, error) {
 			d.Close()
 			return nil, err
 		}
+		c.order = fmt.Sprintf("data/order/%d/", len(d.corpora))
 		d.corpora = append(d.corpora, c)
 	}
 	if err := d.share(specs); err != nil {
@@ -153,7 +156,13 @@ func (d *Dataset) blend(index uint64) (c int, number uint64) {
 }
 
 func (d *Dataset) blockKey(block uint64) rng.Key {
-	return rng.NewKey(d.seed, fmt.Sprintf("data/blend/%d", block))
+	return d.key("data/blend/", block)
+}
+
+// key is the random numbers of a name and a number. It allocates nothing: it runs for every sample.
+func (d *Dataset) key(name string, number uint64) rng.Key {
+	var buf [48]byte
+	return rng.NewKey(d.seed, string(strconv.AppendUint(append(buf[:0], name...), number, 10)))
 }
 
 func (d *Dataset) place(block, place uint64) (c int, number uint64) {
@@ -168,7 +177,7 @@ func (d *Dataset) Sample(index uint64, dst []int32) error {
 	c, number := d.blend(index)
 	own := &d.corpora[c]
 	epoch := number / own.samples
-	key := rng.NewKey(d.seed, fmt.Sprintf("data/order/%d/%d", c, epoch))
+	key := d.key(own.order, epoch)
 	return d.window(own, key.Permute(own.samples, number%own.samples), dst)
 }
 

@@ -2,7 +2,6 @@ package data
 
 import (
 	"fmt"
-	"math"
 	"strings"
 
 	"github.com/zeebo/xxh3"
@@ -64,9 +63,6 @@ func splitOfLine(splits []Split, name string, line int64) int {
 func dtypeFor(vocab int) dtype {
 	if vocab < 65500 {
 		return dtypeU16
-	}
-	if vocab > math.MaxInt32 {
-		panic("data: a vocabulary beyond 31 bits")
 	}
 	return dtypeI32
 }
