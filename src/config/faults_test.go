@@ -31,6 +31,7 @@ func TestEveryMistakeIsOneSentenceWithLineAndKey(t *testing.T) {
 		{"position_embedding_type: rope", "position_embedding_type: ropy", `run.yaml:8: model.position_embedding_type: "ropy" is none of learned_absolute, rope, xpos or none, did you mean rope?`},
 		{"hidden_size: 48", "hidden_size: 24", `run.yaml:20: stages.1.model.hidden_size: 24 is less than the 32 of the stage before: a model cannot shrink`},
 		{"num_layers: 3", "num_layers: 1", `run.yaml:20: stages.1.model.num_layers: 1 is less than the 2 of the stage before: a model cannot shrink`},
+		{"num_attention_heads: 2", "num_attention_heads: 2, num_query_groups: 1", `run.yaml:20: stages.1.model.num_query_groups: 1 heads a group are less than the 2 of the stage before: old heads would lose their keys`},
 		{"num_attention_heads: 3", "num_attention_heads: 3, kv_channels: 8", `run.yaml:20: stages.1.model.kv_channels: the size of a head changes from 16 to 8, which growth cannot do: keep hidden_size / num_attention_heads, or give kv_channels for all stages`},
 		{"num_attention_heads: 3", "num_attention_heads: 3, swiglu: true", `run.yaml:20: stages.1.model.swiglu: changes from false to true: it must be the same in all stages`},
 		{"operator: mask", "operator: stack", `run.yaml:22: stages.1.growth.operator: stack copies layers and cannot widen them: want zero or mask where the width grows`},
