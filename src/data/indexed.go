@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"strings"
 )
 
@@ -206,10 +207,12 @@ type tokenFile struct {
 func (f *tokenFile) tokens() uint64    { return f.n }
 func (f *tokenFile) documents() uint64 { return f.docs }
 
-func (f *tokenFile) read(dst []int32, at uint64) error {
+func (f *tokenFile) read(dst []int32, at uint64) (err error) {
 	if at > f.n || uint64(len(dst)) > f.n-at {
 		return fmt.Errorf("%s: tokens %d to %d are beyond its %d", f.path, at, at+uint64(len(dst)), f.n)
 	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { err = faultOf(f.path, recover(), err) }()
 	raw, err := f.bytes(f.offset+int64(at)*int64(f.width), len(dst)*f.width)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
@@ -224,4 +227,16 @@ func (f *tokenFile) read(dst []int32, at uint64) error {
 		dst[i] = int32(binary.LittleEndian.Uint32(raw[4*i:]))
 	}
 	return nil
+}
+
+// faultOf is the error of a recovered panic. Mapped memory whose file was cut since, or whose disk is gone, cannot be read:
+// that is not a fault of the program.
+func faultOf(path string, recovered any, err error) error {
+	if recovered == nil {
+		return err
+	}
+	if _, ok := recovered.(interface{ Addr() uintptr }); ok {
+		return fmt.Errorf("%s cannot be read any more: was it cut while in use, or is its disk gone?", path)
+	}
+	panic(recovered)
 }
