@@ -9,8 +9,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-
-	"github.com/google/renameio/v2"
 )
 
 // trackerName is Megatron's file that names the iteration to load.
@@ -62,10 +60,11 @@ func (w *writer) finish(m Manifest) error {
 // track moves the tracker file.
 func (w *writer) track(iteration int) error {
 	path, text := filepath.Join(w.dir, trackerName), []byte(strconv.Itoa(iteration)+"\n")
-	if w.opt.noSync {
-		return os.WriteFile(path, text, 0o644)
+	unfinished := path + suffixUnfinished // one name, so that the next checkpoint takes away what a killed program leaves
+	if err := w.writeSynced(unfinished, text); err != nil {
+		return err
 	}
-	return renameio.WriteFile(path, text, 0o644)
+	return os.Rename(unfinished, path)
 }
 
 // removeReplaced removes what an earlier replacement left behind, unless that was cut off between its two renames: then it is the
