@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
 
 	"cambium/src/checkpoint"
 	"cambium/src/config"
@@ -49,7 +48,7 @@ func openResume(cfg *config.Run, mode string, warn func(error)) (*checkpoint.Rea
 	case found.Path == "" && mode == ResumeMust:
 		return nil, fmt.Errorf("run folder %s: --resume must finds no checkpoint there", cfg.RunDir)
 	case found.Path == "" && len(found.Skipped) > 0:
-		return nil, fmt.Errorf("run folder %s holds checkpoints, but none can be opened (%w): mend or remove them, or give another --run-dir", cfg.RunDir, errors.Join(found.Skipped...))
+		return nil, fmt.Errorf("run folder %s holds checkpoints, but none can be opened (%w): mend or remove them, or give another --run-dir", cfg.RunDir, sentence(found.Skipped))
 	case found.Path == "":
 		return nil, nil
 	case mode == ResumeNever:
@@ -67,6 +66,15 @@ func openResume(cfg *config.Run, mode string, warn func(error)) (*checkpoint.Rea
 		warn(e)
 	}
 	return reader, nil
+}
+
+// sentence is several errors in one line.
+func sentence(all []error) error {
+	text := all[0]
+	for _, e := range all[1:] {
+		text = fmt.Errorf("%w; %w", text, e)
+	}
+	return text
 }
 
 // sameRun refuses a checkpoint whose configuration would have learned something else.
@@ -117,5 +125,13 @@ type start struct {
 
 // writeResolved leaves the complete configuration in the run's folder.
 func writeResolved(cfg *config.Run) error {
-	return renameio.WriteFile(filepath.Join(cfg.RunDir, ResolvedName), cfg.Resolved(), 0o644)
+	path := filepath.Join(cfg.RunDir, ResolvedName)
+	unfinished := path + ".unfinished" // one name, so that a killed run leaves nothing that the next does not take away
+	if err := os.WriteFile(unfinished, cfg.Resolved(), 0o644); err != nil {
+		return fmt.Errorf("run folder: %w", err)
+	}
+	if err := os.Rename(unfinished, path); err != nil {
+		return fmt.Errorf("run folder: %w", err)
+	}
+	return nil
 }

@@ -93,8 +93,12 @@ func (r *rank) enter() error {
 	if err := r.build(); err != nil {
 		return err
 	}
+	// Metrics are cut back to the checkpoint, so only once every rank has read it.
+	if err := r.world.Barrier("start"); err != nil {
+		return err
+	}
 	r.lead(func(o *observer) error { return o.begin(r) })
-	return r.world.Barrier("start")
+	return nil
 }
 
 // regroup makes the process groups of the stage's grid.

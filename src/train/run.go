@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"cambium/src/arch"
 	"cambium/src/backend"
 	"cambium/src/backend/cpu"
@@ -45,7 +47,8 @@ type job struct {
 	windows   []eval.Windows // [stage] validation; nil without
 	probes    []eval.Windows // [stage] what growth is checked on
 	resume    *checkpoint.Reader
-	observer  *observer // the leading rank's
+	lock      *flock.Flock // of the run folder
+	observer  *observer    // the leading rank's
 	ctx       context.Context
 	deadline  time.Time // zero: none
 
@@ -56,11 +59,6 @@ type job struct {
 // Run trains as cfg says, in its run folder, and goes on from the newest checkpoint there. When ctx ends, the step at hand
 // is finished, the state saved, and ErrStopped returned.
 func Run(ctx context.Context, cfg *config.Run, o Options) (s *Summary, err error) {
-	lock, err := lockFolder(cfg.RunDir)
-	if err != nil {
-		return nil, err
-	}
-	defer lock.Unlock()
 	j := &job{cfg: cfg, options: o, ctx: ctx}
 	defer func() {
 		if closeErr := j.close(); err == nil {
@@ -68,6 +66,9 @@ func Run(ctx context.Context, cfg *config.Run, o Options) (s *Summary, err error
 		}
 	}()
 	if err := j.prepare(); err != nil {
+		return nil, err
+	}
+	if j.lock, err = lockFolder(cfg.RunDir); err != nil {
 		return nil, err
 	}
 	if err := j.prepareFolder(); err != nil {
@@ -137,6 +138,9 @@ func (j *job) close() error {
 	}
 	if j.corpus != nil {
 		all = append(all, j.corpus.close())
+	}
+	if j.lock != nil {
+		all = append(all, j.lock.Unlock()) // at last: nobody may write there before everything is closed
 	}
 	return errors.Join(all...)
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -91,6 +92,10 @@ func (r *rank) load() error {
 	read := func(kind, name string, box layout.Box, dst tensor.Tensor) error {
 		buf := make([]byte, dst.Bytes())
 		if err := r.resume.Read(kind, name, box, buf); err != nil {
+			var damage *checkpoint.Damage
+			if errors.As(err, &damage) {
+				return fmt.Errorf("%w; mend it, or remove %s to go on from the checkpoint before it", err, r.resume.Folder())
+			}
 			return err
 		}
 		r.stream.Upload(dst, buf)
