@@ -10,8 +10,8 @@ import (
 
 // attentionSizes are batch, sequence, query heads, key/value heads, head size: around the sizes of tiles and vectors.
 var attentionSizes = [][5]int{
-	{1, 1, 1, 1, 2}, {2, 3, 2, 1, 10}, {1, 16, 3, 3, 16}, {3, 17, 4, 2, 6}, {1, 63, 1, 1, 64}, {2, 64, 2, 2, 32},
-	{1, 65, 6, 2, 64}, {1, 130, 2, 1, 48}, {1, 96, 1, 1, 128}, {1, 200, 2, 2, 80}, {2, 33, 3, 1, 100}, {1, 257, 1, 1, 64},
+	{1, 1, 1, 1, 2}, {2, 3, 2, 1, 10}, {1, 16, 3, 3, 16}, {2, 64, 2, 2, 32}, {1, 63, 1, 1, 64}, {3, 17, 4, 2, 6},
+	{1, 96, 1, 1, 128}, {1, 130, 2, 1, 48}, {1, 65, 6, 2, 64}, {1, 200, 2, 2, 80}, {2, 33, 3, 1, 100}, {1, 257, 1, 1, 64},
 }
 
 func (l *lab) attentionCases(f func(c attentionCase, space int)) {

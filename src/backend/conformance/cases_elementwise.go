@@ -90,7 +90,7 @@ func caseCopy(l *lab) {
 var awkward = []float64{
 	0, math.Copysign(0, -1), 1, 1 + 1.0/256, 1 + 3.0/256, 1 + 1.0/2048, 1 + 3.0/2048, 65504, 65519, 65520, -70000,
 	0x1p-14, 0x1p-15, 0x1.8p-24, 0x1p-24, 0x1p-25, 0x1.8p-25, 0x1.004p-14, 1e-8, 1e-30, 0x1p-130, 3e38, 0x1.ffp127, 0x1.fffffep127,
-	math.Inf(1), math.Inf(-1), math.NaN(),
+	math.Inf(1), math.Inf(-1), math.NaN(), float64(math.Float32frombits(0x7fffffff)), float64(math.Float32frombits(0xffffffff)),
 }
 
 // caseCopyEveryHalf widens all 65536 bit patterns of both 16-bit types, and narrows them again together with the values
