@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"fmt"
 	"math"
 
 	"cambium/src/backend"
@@ -25,7 +24,7 @@ func (l *lab) attentionCases(f func(c attentionCase, space int)) {
 			}
 		}
 		if f(c, i%3*7); l.Failed() {
-			l.Fatal(fmt.Sprintf("attention %+v", c))
+			l.Fatalf("attention %+v", c)
 		}
 	}
 }

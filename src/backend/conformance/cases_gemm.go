@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"fmt"
 
 	"cambium/src/backend"
 	"cambium/src/tensor"
@@ -122,6 +121,6 @@ func (l *lab) gemmActivation(m, n, k, variant int) {
 		l.near(c, mapped(z, func(i int, v float64) float64 { return v * geluGrad(c.val[i]) }), boundGemm+boundActivation)
 	}
 	if l.Failed() {
-		l.Fatal(fmt.Sprintf("gemm with activation: %dx%dx%d variant %d", m, n, k, variant))
+		l.Fatalf("gemm with activation: %dx%dx%d variant %d", m, n, k, variant)
 	}
 }

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"fmt"
 
 	"cambium/src/backend"
 	"cambium/src/tensor"
@@ -34,7 +33,7 @@ func caseNormForward(l *lab) {
 			for _, rms := range []bool{false, true} {
 				for variant := range 4 {
 					if l.normForward(s, mask, rms, variant); l.Failed() {
-						l.Fatal(fmt.Sprintf("shape %v mask %d rms %v variant %d", s, i, rms, variant))
+						l.Fatalf("shape %v mask %d rms %v variant %d", s, i, rms, variant)
 					}
 				}
 			}
@@ -108,7 +107,7 @@ func caseNormBackward(l *lab) {
 			for _, rms := range []bool{false, true} {
 				for variant := range 4 {
 					if l.normBackward(s, mask, rms, variant); l.Failed() {
-						l.Fatal(fmt.Sprintf("shape %v mask %d rms %v variant %d", s, i, rms, variant))
+						l.Fatalf("shape %v mask %d rms %v variant %d", s, i, rms, variant)
 					}
 				}
 			}
