@@ -1,7 +1,6 @@
 package conformance
 
 import (
-
 	"cambium/src/backend"
 	"cambium/src/tensor"
 )
