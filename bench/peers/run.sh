@@ -15,30 +15,34 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 python=${PYTHON:-python3}
 case $model in
-124M) shape="--layers 12 --hidden 768 --heads 12 --batch 4 --seq 64" config=gpt2-124m ;;
-30M) shape="--layers 6 --hidden 384 --heads 6 --batch 8 --seq 256" config=gpt-30m ;;
+124M) layers=12 hidden=768 heads=12 batch=4 seq=64 config=gpt2-124m ;;
+30M) layers=6 hidden=384 heads=6 batch=8 seq=256 config=gpt-30m ;;
 *) echo "run.sh: model $model: want 124M or 30M" >&2; exit 2 ;;
 esac
 # Keep freed pages: without this every step faults its large temporaries in again.
 malloc="MALLOC_MMAP_THRESHOLD_=17179869184 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456"
-torch() {
+torch() { # variables, -- and flags of torch_gpt.py
+    variables=""
+    while [ "$1" != -- ]; do variables="$variables $1"; shift; done
+    shift
     # shellcheck disable=SC2086
-    env $malloc OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" "$@"
+    env $malloc $variables OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" "$python" "$here/torch_gpt.py" --layers $layers \
+        --hidden $hidden --heads $heads --batch $batch --seq $seq --threads "$threads" --steps 6 --json "$@"
+}
+cambium() { # ranks
+    "$root/bin/cambium" bench step --config "$root/configs/$config.yaml" --seq-length $seq --micro-batch-size $((batch / $1)) \
+        --global-batch-size $batch --local-ranks "$1" --threads-per-rank $((threads / $1)) --warmup 2 --steps 6 --json
 }
 for _ in $(seq "$rounds"); do
     case $level in
     native)
-        CAMBIUM_CPU_LEVEL= "$root/bin/cambium" bench step --config "$root/configs/$config.yaml" --threads "$threads" --steps 6 --json
-        # shellcheck disable=SC2086
-        torch "$python" "$here/torch_gpt.py" $shape --threads "$threads" --steps 6 --compile --json
-        # shellcheck disable=SC2086
-        torch "$python" "$here/torch_gpt.py" $shape --threads "$threads" --steps 6 --json
+        CAMBIUM_CPU_LEVEL= cambium 1
+        torch -- --compile
+        torch --
         ;;
     avx2)
-        CAMBIUM_CPU_LEVEL=avx2 "$root/bin/cambium" bench step --config "$root/configs/$config.yaml" --threads "$threads" --steps 6 --json
-        # shellcheck disable=SC2086
-        torch ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
-            "$python" "$here/torch_gpt.py" $shape --threads "$threads" --steps 6 --json
+        CAMBIUM_CPU_LEVEL=avx2 cambium 1
+        torch ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 --
         ;;
     *) echo "run.sh: level $level: want native or avx2" >&2; exit 2 ;;
     esac

@@ -1,0 +1,25 @@
+#!/usr/bin/env python3
+"""Turns the JSON lines of run.sh into a Markdown table: a row a program, medians over rounds, ratios round by round.
+
+    table.py TITLE FILE.jsonl ...       the first program of a round is the one that the others are compared with
+"""
+import json, statistics, sys
+
+print("| model, threads | program | tokens/s: median (least to most) of rounds | share of FMA peak | ours / theirs, median of rounds |")
+print("| --- | --- | --- | --- | --- |")
+for path in sys.argv[2:]:
+    rows = {}
+    peak = []
+    for line in open(path):
+        r = json.loads(line)
+        name = "Cambium" if r["program"].startswith("cambium") else r["program"]
+        rows.setdefault(name, []).append(r["tokens_per_sec"])
+        if "peak_gflops" in r:
+            peak.append((r["peak_gflops"], r["gflops"] / r["tokens_per_sec"]))
+    flop, top = peak[0][1], max(p for p, _ in peak)
+    ours = rows["Cambium"]
+    title = path.rsplit("/", 1)[-1].removesuffix(".jsonl")
+    for name, t in rows.items():
+        n = min(len(t), len(ours))
+        ratio = statistics.median(ours[i] / t[i] for i in range(n))
+        print(f"| {title} | {name} | {statistics.median(t):.0f} ({min(t):.0f} to {max(t):.0f}, {len(t)} rounds) | {100 * statistics.median(t) * flop / top:.0f} % | {ratio:.2f} |")
