@@ -15,7 +15,6 @@ import (
 	"cambium/src/backend"
 	"cambium/src/backend/cpu"
 	"cambium/src/checkpoint"
-	"cambium/src/comm/local"
 	"cambium/src/config"
 	"cambium/src/eval"
 	"cambium/src/growth"
@@ -54,6 +53,7 @@ type job struct {
 
 	progress atomic.Int64 // counts whatever shows that the run lives
 	stopped  atomic.Bool  // asked to stop before its end
+	lost     bool         // some rank hangs for good: what it may use stays open
 }
 
 // Run trains as cfg says, in its run folder, and goes on from the newest checkpoint there. When ctx ends, the step at hand
@@ -74,11 +74,7 @@ func Run(ctx context.Context, cfg *config.Run, o Options) (s *Summary, err error
 	if err := j.prepareFolder(); err != nil {
 		return nil, err
 	}
-	world := local.NewWorld(cfg.World())
-	stopWatching := j.watch(world)
-	err = world.Run(j.runRank)
-	stopWatching()
-	if err != nil {
+	if err := j.runRanks(); err != nil {
 		return nil, err
 	}
 	if j.stopped.Load() {
@@ -129,6 +125,9 @@ func (j *job) warn(err error) {
 }
 
 func (j *job) close() error {
+	if j.lost {
+		return nil
+	}
 	var all []error
 	if j.observer != nil {
 		all = append(all, j.observer.close())
@@ -164,42 +163,4 @@ func (j *job) newBackend() backend.Backend { return cpu.New(j.backendOptions()) 
 func (j *job) optimizerConfig() optim.Config {
 	c := j.cfg.Optimizer
 	return optim.Config{Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps, WeightDecay: c.WeightDecay, ClipGrad: c.ClipGrad}
-}
-
-// watch ends the world when nothing happens for the timeout, with a report of who waits for whom in what. The function
-// that it returns ends the watch.
-func (j *job) watch(world *local.World) (stop func()) {
-	timeout := j.options.Timeout
-	if timeout == 0 {
-		timeout = 10 * time.Minute
-	}
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(timeout / 20)
-		defer tick.Stop()
-		last, since := j.progress.Load(), time.Now()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			if now := j.progress.Load(); now != last {
-				last, since = now, time.Now()
-			} else if time.Since(since) >= timeout {
-				world.Abort(hang(world, timeout))
-				return
-			}
-		}
-	}()
-	return func() { close(done); <-ended }
-}
-
-func hang(world *local.World, timeout time.Duration) error {
-	text := fmt.Sprintf("no progress for %v", timeout)
-	for _, p := range world.Pending() {
-		text += "; " + p.String()
-	}
-	return errors.New(text)
 }

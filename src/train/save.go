@@ -71,6 +71,7 @@ func (r *rank) pieces() []checkpoint.Piece {
 		out = append(out, checkpoint.Piece{
 			Tensor: t.Name, Kind: kind, DType: x.DType(), Shape: t.Shape, Box: box,
 			Fetch: func(part layout.Box, dst []byte) error {
+				r.progress.Add(1)
 				r.stream.Download(dst, x.Slice(part.Lo[0]-box.Lo[0], part.Hi[0]-box.Lo[0]))
 				return r.stream.Sync()
 			},
@@ -90,6 +91,7 @@ func (r *rank) pieces() []checkpoint.Piece {
 func (r *rank) load() error {
 	meta := r.resume.Meta()
 	read := func(kind, name string, box layout.Box, dst tensor.Tensor) error {
+		r.progress.Add(1)
 		buf := make([]byte, dst.Bytes())
 		if err := r.resume.Read(kind, name, box, buf); err != nil {
 			var damage *checkpoint.Damage

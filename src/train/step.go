@@ -78,6 +78,7 @@ func (r *rank) step() (outcome, error) {
 		if err := r.fill(s, i); err != nil {
 			return o, err
 		}
+		r.progress.Add(1)
 		r.stream.Upload(r.batch.tokens, bytesOf(r.batch.hostTokens[i]))
 		r.stream.Upload(r.batch.targets, bytesOf(r.batch.hostTargets[i]))
 		r.model.ForwardBackward(r.stream, r.batch.tokens, r.batch.targets, scale)

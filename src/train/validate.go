@@ -27,7 +27,7 @@ func (r *rank) validate(s *config.Stage) error {
 // meanLoss is the mean loss over the first n windows, shared among the ranks.
 func (r *rank) meanLoss(name string, e *eval.Evaluator, w eval.Windows, n int) (float64, error) {
 	ranks, own := r.dp.Size(), r.dp.Rank()
-	sum, err := e.Loss(r.stream, w, n*own/ranks, n*(own+1)/ranks)
+	sum, err := e.Loss(r.stream, lively{w, r.job}, n*own/ranks, n*(own+1)/ranks)
 	if err != nil {
 		return 0, err
 	}
