@@ -1,17 +1,27 @@
 #!/usr/bin/env python3
-"""Turns the JSON lines of run.sh into a Markdown table: a row a program, medians over rounds, ratios round by round.
+"""Turns the JSON objects of run.sh into a Markdown table: a row a program, medians over rounds, ratios round by round.
 
-    table.py TITLE FILE.jsonl ...       the first program of a round is the one that the others are compared with
+    table.py TITLE FILE.json ...       the first program of a round is the one that the others are compared with
 """
 import json, statistics, sys
+
+
+
+def objects(text):
+    """The JSON objects of a file, one after another."""
+    decoder, at = json.JSONDecoder(), 0
+    while text[at:].strip():
+        at += len(text[at:]) - len(text[at:].lstrip())
+        value, at = decoder.raw_decode(text, at)
+        yield value
+
 
 print("| model, threads | program | tokens/s: median (least to most) of rounds | share of FMA peak | ours / theirs, median of rounds |")
 print("| --- | --- | --- | --- | --- |")
 for path in sys.argv[2:]:
     rows = {}
     peak = []
-    for line in open(path):
-        r = json.loads(line)
+    for r in objects(open(path).read()):
         name = "Cambium" if r["program"].startswith("cambium") else r["program"]
         rows.setdefault(name, []).append(r["tokens_per_sec"])
         if "peak_gflops" in r:

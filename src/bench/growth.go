@@ -8,6 +8,8 @@ import (
 
 	"cambium/src/config"
 	"cambium/src/flops"
+	"cambium/src/report"
+	"cambium/src/telemetry"
 	"cambium/src/train"
 )
 
@@ -84,6 +86,26 @@ func Growth(ctx context.Context, cfg *config.Run, version, dir string, seeds []u
 		}
 	}
 	return out, nil
+}
+
+// Compare draws the loss of all runs over operations, as NAME.html, NAME.png and NAME.md in dir, and returns the table.
+func Compare(dir, name string, runs []Runs) (markdown string, err error) {
+	var arms []report.Arm
+	for _, r := range runs {
+		a := report.Arm{Name: r.Name}
+		for _, folder := range r.Folders {
+			h, err := telemetry.ReadHistory(filepath.Join(folder, train.MetricsName))
+			if err != nil {
+				return "", err
+			}
+			if n := len(h.Stages); n > 0 {
+				a.Parameters = h.Stages[n-1].Parameters
+			}
+			a.Runs = append(a.Runs, h)
+		}
+		arms = append(arms, a)
+	}
+	return report.Compare(dir, name, "Growth at equal FLOPs", arms)
 }
 
 // slug makes a folder name of a variant's.

@@ -5,6 +5,8 @@
 // (24, 16 or 8 of them) for the whole of k. Every sum is one chain of fused multiply-adds in the order of p, whatever the
 // kernel, so a result does not depend on the tile that it falls in.
 
+// The file is long because every width is written out, and the copies belong to the panels that the kernels read.
+
 #include "textflag.h"
 
 #define tile_a    0

@@ -7,9 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"cambium/src/bench"
-	"cambium/src/report"
-	"cambium/src/telemetry"
-	"cambium/src/train"
 )
 
 func benchCommand() *cobra.Command {
@@ -87,11 +84,7 @@ with several seeds, and draws loss over operations. Runs that are there already 
 		if err != nil {
 			return err
 		}
-		arms, err := armsOf(runs)
-		if err != nil {
-			return err
-		}
-		table, err := report.Compare(*dir, "growth", "Growth at equal FLOPs", arms)
+		table, err := bench.Compare(*dir, "growth", runs)
 		if err != nil {
 			return err
 		}
@@ -99,24 +92,4 @@ with several seeds, and draws loss over operations. Runs that are there already 
 		return err
 	}
 	return c
-}
-
-// armsOf reads what the runs wrote.
-func armsOf(runs []bench.Runs) ([]report.Arm, error) {
-	var arms []report.Arm
-	for _, r := range runs {
-		a := report.Arm{Name: r.Name}
-		for _, folder := range r.Folders {
-			h, err := telemetry.ReadHistory(filepath.Join(folder, train.MetricsName))
-			if err != nil {
-				return nil, err
-			}
-			if n := len(h.Stages); n > 0 {
-				a.Parameters = h.Stages[n-1].Parameters
-			}
-			a.Runs = append(a.Runs, h)
-		}
-		arms = append(arms, a)
-	}
-	return arms, nil
 }
