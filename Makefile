@@ -15,7 +15,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 train: build ## the main job: a GPT that grows twice while it learns Go's own source text (about 5 minutes on 2 cores)
-	@bin/cambium prep --corpus go --output-dir $(CORPUS) --train-tokenizer 4096
+	@GOROOT=$$($(GO) env GOROOT) bin/cambium prep --corpus go --output-dir $(CORPUS) --train-tokenizer 4096
 	@bin/cambium train --config $(CONFIG) --run-dir $(RUN)
 
 build: setup ## bin/cambium

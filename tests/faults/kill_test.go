@@ -1,15 +1,19 @@
 package faults
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"cambium/src/train"
 )
 
-// A process that is killed leaves no word and no chance to tidy up. Moments are random in the whole life of the process, and
-// every second one lies inside the writing of a checkpoint.
+// A process that is killed leaves no word and no chance to tidy up. Moments follow what the process does, so that they mean the
+// same on a fast machine and on a slow one: some iterations and some milliseconds after its start, or inside the
+// writing of a checkpoint, every second time as soon as it has begun.
 func TestARunKilledAtAnyMomentGoesOnAsIfNothingHadHappened(t *testing.T) {
 	t.Parallel()
 	moments := rand.New(rand.NewPCG(1, 2))
@@ -20,9 +24,9 @@ func TestARunKilledAtAnyMomentGoesOnAsIfNothingHadHappened(t *testing.T) {
 		var moment <-chan time.Time
 		saving := kills%2 == 1
 		if saving {
-			moment = f.whileSaving(p, 1+moments.IntN(3), time.Duration(moments.Int64N(int64(4*time.Millisecond))))
+			moment = f.whileSaving(p, time.Duration(kills/2%2)*time.Duration(moments.Int64N(int64(4*time.Millisecond))))
 		} else {
-			moment = time.After(20*time.Millisecond + time.Duration(moments.Int64N(int64(300*time.Millisecond))))
+			moment = f.afterIterations(p, moments.IntN(7), time.Duration(moments.Int64N(int64(5*time.Millisecond))))
 		}
 		select {
 		case <-moment:
@@ -49,23 +53,42 @@ func TestARunKilledAtAnyMomentGoesOnAsIfNothingHadHappened(t *testing.T) {
 	f.isUndisturbed()
 }
 
-// whileSaving is a moment within the writing of the n-th checkpoint from now.
-func (f folder) whileSaving(p *process, n int, later time.Duration) <-chan time.Time {
+// whileSaving is a moment within the writing of the next checkpoint.
+func (f folder) whileSaving(p *process, later time.Duration) <-chan time.Time {
+	before, _ := filepath.Glob(f.join("checkpoints", "*.unfinished")) // left by a kill: the writer removes it first
+	return when(p, later, func() bool {
+		found, _ := filepath.Glob(f.join("checkpoints", "*.unfinished"))
+		if len(found) == 0 {
+			before = nil
+		}
+		return len(found) > 0 && (len(before) == 0 || found[0] != before[0])
+	})
+}
+
+// afterIterations is a moment after n iterations of a process.
+func (f folder) afterIterations(p *process, n int, later time.Duration) <-chan time.Time {
+	lines := func() int {
+		text, _ := os.ReadFile(f.join(train.MetricsName)) // none yet: no lines
+		return bytes.Count(text, []byte("\"lm_loss\""))
+	}
+	begun, last := 0, lines()
+	return when(p, later, func() bool {
+		now := lines()
+		begun += max(now-last, 0) // what is done again was cut off first
+		last = now
+		return begun >= n
+	})
+}
+
+// when is a moment some time after something has happened.
+func when(p *process, later time.Duration, happened func() bool) <-chan time.Time {
 	now := make(chan time.Time, 1)
 	go func() {
-		last := ""
-		for n > 0 {
+		for !happened() {
 			select {
 			case <-p.ended:
 				return
 			case <-time.After(200 * time.Microsecond):
-			}
-			found, _ := filepath.Glob(f.join("checkpoints", "*.unfinished"))
-			if len(found) > 0 && found[0] != last {
-				if _, err := os.Stat(found[0]); err == nil {
-					last = found[0]
-					n--
-				}
 			}
 		}
 		time.Sleep(later)
