@@ -113,6 +113,11 @@ func (j *job) prepareFolder() (err error) {
 	if err := writeResolved(j.cfg); err != nil {
 		return err
 	}
+	if t := j.corpus.tokenizer; t != nil { // so that the folder alone is enough to use the model
+		if err := t.Save(j.cfg.RunDir); err != nil {
+			return err
+		}
+	}
 	j.observer = newObserver(j)
 	return nil
 }

@@ -48,7 +48,7 @@ func (r *rank) save() error {
 // meta is the state beside the tensors. The mask is that of the last step, for whoever loads the model alone.
 func (r *rank) meta() (checkpoint.Meta, error) {
 	counters := r.state.Optimizer.Counters()
-	extra, err := json.Marshal(optimizerExtra{Step: counters.Step, Skipped: r.allSkipped})
+	extra, err := extraOf(optimizerExtra{Step: counters.Step, Skipped: r.allSkipped})
 	if err != nil {
 		return checkpoint.Meta{}, err
 	}
@@ -61,7 +61,7 @@ func (r *rank) meta() (checkpoint.Meta, error) {
 		Stage: checkpoint.Stage{Index: r.stage, Iterations: int(steps), Tokens: r.place.Tokens - begin},
 		Model: r.cfg.Stages[r.stage].Model, Function: r.function, Mask: r.mask(last),
 		Births: exportBirths(counters.Births), Seed: r.cfg.Seed, Config: string(r.cfg.Resolved()),
-		Extra: map[string]json.RawMessage{extraOptimizer: extra},
+		Extra: extra,
 	}, nil
 }
 
@@ -127,6 +127,14 @@ const extraOptimizer = "optimizer"
 type optimizerExtra struct {
 	Step    int `json:"step"`    // taken; skipped ones do not count
 	Skipped int `json:"skipped"` // iterations so far
+}
+
+// FreshExtra is what a checkpoint keeps beside tensors when no step has been taken: for weights that come from elsewhere.
+func FreshExtra() (map[string]json.RawMessage, error) { return extraOf(optimizerExtra{}) }
+
+func extraOf(o optimizerExtra) (map[string]json.RawMessage, error) {
+	text, err := json.Marshal(o)
+	return map[string]json.RawMessage{extraOptimizer: text}, err
 }
 
 func exportBirths(b optim.Births) checkpoint.Births {

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"cambium/src/layout"
 	"cambium/src/tensor"
 	"cambium/src/tokenizer"
+	"cambium/src/train"
 )
 
 // Export writes the model as a Hugging Face folder. A model that has no tokenizer is written without.
@@ -52,7 +52,11 @@ func Import(f *hf.Folder, from, runDir string, run *config.Run) (string, error) 
 			return "", fmt.Errorf("%s: its norms or logits are scaled (%+v) in a way that the first stage is not (%+v)", from, got, want)
 		}
 		meta.Model, meta.Seed, meta.Config = run.Stages[0].Model, run.Seed, string(run.Resolved())
-		meta.Extra = map[string]json.RawMessage{"optimizer": json.RawMessage(`{"step":0,"skipped":0}`)}
+		extra, err := train.FreshExtra()
+		if err != nil {
+			return "", err
+		}
+		meta.Extra = extra
 		kinds = append(kinds, checkpoint.ExpAvg, checkpoint.ExpAvgSq)
 	}
 	var pieces []checkpoint.Piece
