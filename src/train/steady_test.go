@@ -1,0 +1,83 @@
+package train
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"cambium/src/comm"
+	"cambium/src/comm/local"
+)
+
+// The steady step plans nothing: the device's memory stays as it is, and Go's heap gets a few small objects a step, some
+// 50 bytes, however large the model. Inside a mask ramp and with births alive too.
+func TestTheSteadyStepAllocatesNothingOnTheDevice(t *testing.T) {
+	const most = 12 // heap objects a step and rank; 4 were seen
+	for _, ranks := range []int{1, 2} {
+		t.Run(fmt.Sprintf("%d ranks", ranks), func(t *testing.T) {
+			cfg := smallRun(t, t.TempDir(), ranks, "mask", "stages.b.growth.ramp_iters=200", "stages.b.train.train_iters=200")
+			j := &job{cfg: cfg, ctx: t.Context()}
+			if err := j.prepare(); err != nil {
+				t.Fatal(err)
+			}
+			defer j.close()
+			err := local.NewWorld(ranks).Run(func(world comm.Communicator) error { return j.steady(t, world, most) })
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// steady runs into the second stage, and then compares what is allocated over some steps.
+func (j *job) steady(t *testing.T, world comm.Communicator, most int) (err error) {
+	r := &rank{job: j, world: world, backend: j.newBackend()}
+	defer func() {
+		if closeErr := r.close(); err == nil {
+			err = closeErr
+		}
+	}()
+	r.stream = r.backend.NewStream("compute")
+	if err := r.enter(); err != nil {
+		return err
+	}
+	steps := func(n int) error {
+		for range n {
+			if r.place.Stage != r.stage {
+				if err := r.grow(); err != nil {
+					return err
+				}
+			}
+			if _, err := r.step(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := steps(8 + 20); err != nil {
+		return err
+	}
+	if !r.mask(r.place).Active() || r.state.Optimizer.Births().Last() == 0 {
+		t.Errorf("the ramp or the births are over at iteration %d: nothing is shown", r.place.Iteration)
+	}
+	if err := world.Barrier("before"); err != nil {
+		return err
+	}
+	before := r.backend.Usage()
+	var a, b runtime.MemStats
+	runtime.ReadMemStats(&a)
+	const n = 50
+	if err := steps(n); err != nil {
+		return err
+	}
+	runtime.ReadMemStats(&b)
+	if after := r.backend.Usage(); after.Current != before.Current || after.Peak != before.Peak {
+		t.Errorf("%d bytes on the device before, %d after; at most %d and %d", before.Current, after.Current, before.Peak, after.Peak)
+	}
+	if each := int(b.Mallocs-a.Mallocs) / n / world.Size(); each > most {
+		t.Errorf("%d heap objects a step and rank: want at most %d", each, most)
+	} else {
+		t.Logf("%d heap objects, %d bytes a step and rank", each, int(b.TotalAlloc-a.TotalAlloc)/n/world.Size())
+	}
+	return nil
+}
