@@ -29,6 +29,7 @@ func caseStream(l *lab) {
 	}
 
 	l.order(x)
+	l.gaps(x)
 	l.failure(x)
 	l.events(x)
 
@@ -45,6 +46,33 @@ func (l *lab) sync(want error) {
 	l.Helper()
 	if err := l.s.Sync(); !errors.Is(err, want) {
 		l.Fatalf("Sync: %v, want %v", err, want)
+	}
+}
+
+// gaps: host memory has a tensor's rows back to back, whatever lies between them on the device, which stays as it is.
+func (l *lab) gaps(x tensor.Tensor) {
+	const side, lo, hi = 32, 3, 10
+	sent, back, all := make([]byte, 4*side*(hi-lo)), make([]byte, 4*side*(hi-lo)), make([]byte, 4*side*side)
+	for i := range side * (hi - lo) {
+		binary.LittleEndian.PutUint32(sent[4*i:], math.Float32bits(float32(i)))
+	}
+	part := x.Reshape(side, side).Columns(lo, hi)
+	l.s.Fill(x, -1)
+	l.s.Upload(part, sent)
+	l.s.Download(back, part)
+	l.s.Download(all, x)
+	l.sync(nil)
+	if !slices.Equal(sent, back) {
+		l.Errorf("Upload and Download of columns [%d, %d) give something else back", lo, hi)
+	}
+	for i := range side * side {
+		want := float32(-1)
+		if c := i % side; c >= lo && c < hi {
+			want = float32(i/side*(hi-lo) + c - lo)
+		}
+		if got := math.Float32frombits(binary.LittleEndian.Uint32(all[4*i:])); got != want {
+			l.Fatalf("after an Upload into columns [%d, %d) element %d is %v, want %v", lo, hi, i, got, want)
+		}
 	}
 }
 
