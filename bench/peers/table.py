@@ -28,7 +28,7 @@ for path in sys.argv[2:]:
             peak.append((r["peak_gflops"], r["gflops"] / r["tokens_per_sec"]))
     flop, top = peak[0][1], max(p for p, _ in peak)
     ours = rows["Cambium"]
-    title = path.rsplit("/", 1)[-1].removesuffix(".jsonl")
+    title = path.rsplit("/", 1)[-1].removesuffix(".json")
     for name, t in rows.items():
         n = min(len(t), len(ours))
         ratio = statistics.median(ours[i] / t[i] for i in range(n))
