@@ -76,7 +76,7 @@ type Embedding struct {
 	VocabStart int
 }
 
-// NormMask is the growing part of a norm (facts: MSG, arXiv 2305.02869, mended for pre-norm blocks). With m[j] = 1 for
+// NormMask is the growing part of a norm (MSG, arXiv 2305.02869, mended for pre-norm blocks). With m[j] = 1 for
 // j < Old and V beyond, S = sum(m) = Old + V (C-Old):
 //
 //	mu = sum(m x)/S (LayerNorm; RMSNorm: 0)   q = sum(m (x-mu)^2)/Divisor   r = 1/sqrt(q+eps)   xh = (x-mu) r

@@ -3,7 +3,6 @@ package eval
 import (
 	"fmt"
 	"math"
-	"unsafe"
 
 	"cambium/src/backend"
 	"cambium/src/tensor"
@@ -94,10 +93,10 @@ func (e *Evaluator) Loss(s backend.Stream, w Windows, lo, hi int) (Sum, error) {
 		if err := e.load(w, lo, used); err != nil {
 			return Sum{}, err
 		}
-		s.Upload(e.tokens, raw(e.hostTokens))
-		s.Upload(e.targets, raw(e.hostTargets))
+		s.Upload(e.tokens, tensor.HostBytes(e.hostTokens))
+		s.Upload(e.targets, tensor.HostBytes(e.hostTargets))
 		e.model.Forward(s, e.tokens, e.targets)
-		s.Download(raw(e.hostLosses), e.model.Losses())
+		s.Download(tensor.HostBytes(e.hostLosses), e.model.Losses())
 		if err := s.Sync(); err != nil {
 			return Sum{}, fmt.Errorf("eval: windows %d to %d: %w", lo, lo+used, err)
 		}
@@ -128,9 +127,4 @@ func (e *Evaluator) load(w Windows, first, used int) error {
 		copy(e.hostTargets[i*seq:], e.window[1:seq+1])
 	}
 	return nil
-}
-
-// raw views numbers of four bytes as bytes.
-func raw[E int32 | float32](v []E) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))
 }

@@ -54,10 +54,10 @@ func (e *Evaluator) Generate(s backend.Stream, prompt []int32, o Sampling, emit 
 func (e *Evaluator) next(s backend.Stream, context []int32) error {
 	clear(e.hostTokens)
 	copy(e.hostTokens, context)
-	s.Upload(e.tokens, raw(e.hostTokens))
+	s.Upload(e.tokens, tensor.HostBytes(e.hostTokens))
 	e.model.Forward(s, e.tokens, tensor.Tensor{})
 	row := e.model.Logits(s, len(context)-1, len(context))
-	s.Download(raw(e.logits), row.Columns(0, e.model.VocabSize()))
+	s.Download(tensor.HostBytes(e.logits), row.Columns(0, e.model.VocabSize()))
 	if err := s.Sync(); err != nil {
 		return fmt.Errorf("eval: generation: %w", err)
 	}

@@ -3,7 +3,6 @@ package growth
 import (
 	"errors"
 	"fmt"
-	"unsafe"
 
 	"cambium/src/arch"
 	"cambium/src/backend"
@@ -239,7 +238,7 @@ func (e *engine) initialise() error {
 			if meanErr != nil {
 				return meanErr
 			}
-			e.Stream.Upload(view(e.new.Params.Weight(t.Name), layout.Whole(t.Shape), part), bytesOf(e.hostStaging))
+			e.Stream.Upload(view(e.new.Params.Weight(t.Name), layout.Whole(t.Shape), part), tensor.HostBytes(e.hostStaging))
 			if err := e.Stream.Sync(); err != nil { // the host's buffer is used again
 				return err
 			}
@@ -260,7 +259,7 @@ func (e *engine) means(t arch.Tensor) ([]float32, error) {
 	}
 	old := e.oldW.Tensors[i]
 	values := make([]float32, old.Len())
-	e.Stream.Download(bytesOf(values), e.Old.Params.Weight(name))
+	e.Stream.Download(tensor.HostBytes(values), e.Old.Params.Weight(name))
 	if err := e.Stream.Sync(); err != nil {
 		return nil, err
 	}
@@ -293,12 +292,4 @@ func view(x tensor.Tensor, have, want layout.Box) tensor.Tensor {
 		x = x.Columns(want.Lo[1]-have.Lo[1], want.Hi[1]-have.Lo[1])
 	}
 	return x
-}
-
-// bytesOf views fp32 values as raw bytes.
-func bytesOf(v []float32) []byte {
-	if len(v) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), tensor.F32.Size()*len(v))
 }

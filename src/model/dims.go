@@ -128,6 +128,6 @@ func (d *dims) fillTable(s backend.Stream, t tables, sign float64) {
 			cos[n*half+i], sin[n*half+i] = float32(scale*math.Cos(angle)), float32(scale*math.Sin(angle))
 		}
 	}
-	s.Upload(t.cos, bytesOf(cos))
-	s.Upload(t.sin, bytesOf(sin))
+	s.Upload(t.cos, tensor.HostBytes(cos))
+	s.Upload(t.sin, tensor.HostBytes(sin))
 }

@@ -1,11 +1,10 @@
 package model
 
 import (
-	"unsafe"
-
 	"cambium/src/arch"
 	"cambium/src/backend"
 	"cambium/src/rng"
+	"cambium/src/tensor"
 )
 
 // InitialValues fills dst, row-major, with the initial values of the box [lo, hi) of parameter t of model m: normal
@@ -41,7 +40,7 @@ func (p *Params) Init(s backend.Stream, seed uint64) error {
 	for _, t := range p.tensors {
 		v := buf[:t.Len()]
 		InitialValues(v, p.model, t, seed, make([]int, len(t.Shape)), t.Shape)
-		s.Upload(p.Weight(t.Name), bytesOf(v))
+		s.Upload(p.Weight(t.Name), tensor.HostBytes(v))
 		if err := s.Sync(); err != nil { // buf is used again
 			return err
 		}
@@ -53,12 +52,4 @@ func fill(dst []float32, v float32) {
 	for i := range dst {
 		dst[i] = v
 	}
-}
-
-// bytesOf views fp32 values as raw bytes, as Upload and Download want them.
-func bytesOf(v []float32) []byte {
-	if len(v) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
 }

@@ -85,7 +85,7 @@ func (o *Optimizer) SetBirths(s backend.Stream, b Births) error {
 		return fmt.Errorf("optim: births: %w", err)
 	}
 	for k, t := range v.at {
-		s.Upload(t, bytesOf(v.values(k, t.Len())))
+		s.Upload(t, tensor.HostBytes(v.values(k, t.Len())))
 	}
 	o.births, o.birthMemory = b, mem
 	return s.Sync()

@@ -4,11 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"unsafe"
 
 	"cambium/src/backend"
 	"cambium/src/comm"
-	"cambium/src/tensor"
 )
 
 // Result says what a step did.
@@ -85,12 +83,4 @@ func (o *Optimizer) update(s backend.Stream, lr, gradScale float64) {
 		op.LR, op.WeightDecay = float32(lr*x.t.LRMult), float32(c.WeightDecay*x.t.DecayMult)
 		s.AdamW(op)
 	}
-}
-
-// bytesOf views int32 values as raw bytes, as Upload wants them.
-func bytesOf(v []int32) []byte {
-	if len(v) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), tensor.I32.Size()*len(v))
 }

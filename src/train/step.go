@@ -3,7 +3,6 @@ package train
 import (
 	"fmt"
 	"time"
-	"unsafe"
 
 	"cambium/src/backend"
 	"cambium/src/comm"
@@ -79,10 +78,10 @@ func (r *rank) step() (outcome, error) {
 			return o, err
 		}
 		r.progress.Add(1)
-		r.stream.Upload(r.batch.tokens, bytesOf(r.batch.hostTokens[i]))
-		r.stream.Upload(r.batch.targets, bytesOf(r.batch.hostTargets[i]))
+		r.stream.Upload(r.batch.tokens, tensor.HostBytes(r.batch.hostTokens[i]))
+		r.stream.Upload(r.batch.targets, tensor.HostBytes(r.batch.hostTargets[i]))
 		r.model.ForwardBackward(r.stream, r.batch.tokens, r.batch.targets, scale)
-		r.stream.Download(bytesOf(r.batch.losses[i]), r.model.Losses())
+		r.stream.Download(tensor.HostBytes(r.batch.losses[i]), r.model.Losses())
 	}
 	result, err := r.state.Optimizer.Step(r.stream, o.lr, 1)
 	if err != nil {
@@ -147,12 +146,4 @@ func (r *rank) judge(o outcome) error {
 		return nil
 	}
 	return fmt.Errorf("the gradient was not finite in %d steps in a row (loss %g): lower lr or clip_grad; the last checkpoint is not touched", r.skipped, o.loss)
-}
-
-// bytesOf views numbers as raw bytes, as streams copy them.
-func bytesOf[E int32 | float32](v []E) []byte {
-	if len(v) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*int(unsafe.Sizeof(v[0])))
 }
