@@ -69,7 +69,10 @@ func keepUntil(r io.Reader, iteration int) (int64, error) {
 			Iteration int    `json:"iteration"`
 			Event     string `json:"event"`
 		}
-		if json.Unmarshal(line, &head) != nil || head.Iteration > iteration {
+		// A run may be killed between a checkpoint and the line that tells of it, and killed again after the growth that
+		// follows: that growth, too, is at the checkpoint's iteration and happens again.
+		if json.Unmarshal(line, &head) != nil || head.Iteration > iteration ||
+			head.Iteration == iteration && (head.Event == "growth" || head.Event == "run") {
 			if checkpoint > 0 {
 				return checkpoint, nil
 			}
