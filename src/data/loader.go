@@ -52,6 +52,11 @@ func NewLoader(src Source, o LoaderOptions) *Loader {
 	}
 	l.done.Go(func() {
 		defer close(l.ready)
+		defer func() {
+			if p := recover(); p != nil {
+				l.err = fmt.Errorf("data: reading samples failed: %v", p)
+			}
+		}()
 		l.err = l.run(src, o)
 	})
 	return l

@@ -86,7 +86,7 @@ func keepUntil(r io.Reader, iteration int) (int64, error) {
 	}
 }
 
-// Write appends one line.
+// Write appends one line. Behind a checkpoint everything so far goes to the disk: what a run resumes from is told for good.
 func (m *Metrics) Write(r Record) error {
 	line, err := Marshal(r)
 	if err != nil {
@@ -94,6 +94,11 @@ func (m *Metrics) Write(r Record) error {
 	}
 	if _, err := m.f.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("telemetry: %w", err)
+	}
+	if _, saved := r.(*Checkpoint); saved {
+		if err := m.f.Sync(); err != nil {
+			return fmt.Errorf("telemetry: %w", err)
+		}
 	}
 	return nil
 }
