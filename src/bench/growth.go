@@ -21,7 +21,8 @@ type Variant struct {
 
 // Variants are the growth run of cfg itself, its last model trained from scratch, and every smaller one alone, all with
 // the same number of operations (by flops.PaLM). A model trained alone takes the settings of the stage that it comes
-// from, the warm-up of the first stage, and the run's learning-rate curve stretched over its own length.
+// from, the warm-up of the first stage, and the run's learning-rate curve stretched over its own length; where that
+// curve ends in WSD's decay, the decay takes the same share of the operations, which in the growth run are spent late.
 func Variants(cfg *config.Run) []Variant {
 	f, budget := flops.PaLM(), 0.0
 	for i := range cfg.Stages {
@@ -51,11 +52,42 @@ func alone(cfg *config.Run, stage int, tokens float64) config.Run {
 	t := &s.Train
 	t.TrainIters, t.TrainSamples, t.TrainTokens = 0, 0, config.Count(tokens)
 	t.LR, t.MinLR, t.DecayStyle, t.WSDDecayStyle, t.WSDDecayFraction = curve.LR, curve.MinLR, curve.DecayStyle, curve.WSDDecayStyle, curve.WSDDecayFraction
+	if curve.DecayStyle == config.DecayWSD && oneCurve(cfg) {
+		t.WSDDecayFraction = decayShare(cfg)
+	}
 	t.DecayIters = 0
 	t.WarmupIters, t.WarmupSamples, t.WarmupFraction, t.WarmupInit = first.WarmupIters, first.WarmupSamples, first.WarmupFraction, first.WarmupInit
 	s.Growth = cfg.Stages[0].Growth
 	run.Stages = []config.Stage{s}
 	return run
+}
+
+// oneCurve tells whether the first stage's learning-rate curve goes on to the end of the run.
+func oneCurve(cfg *config.Run) bool {
+	for i := range cfg.Stages[1:] {
+		if cfg.Stages[1+i].Growth.LRSchedule != config.ScheduleContinue {
+			return false
+		}
+	}
+	return true
+}
+
+// decayShare is the share of all operations that lie in the last WSDDecayFraction of all tokens.
+func decayShare(cfg *config.Run) float64 {
+	f, tokens := flops.PaLM(), 0.0
+	for i := range cfg.Stages {
+		tokens += float64(cfg.Stages[i].Tokens())
+	}
+	level := tokens * (1 - cfg.Stages[0].Train.WSDDecayFraction) // tokens before the decay
+	all, decay := 0.0, 0.0
+	for i := range cfg.Stages {
+		s := &cfg.Stages[i]
+		n, each := float64(s.Tokens()), f.PerToken(s.Model, s.Train.SeqLength)
+		all += n * each
+		decay += (n - min(max(level, 0), n)) * each
+		level -= n
+	}
+	return decay / all
 }
 
 // Runs are the folders of the runs of one variant, one a seed.
