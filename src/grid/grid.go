@@ -5,6 +5,8 @@ import "fmt"
 // Grid is the shape of the grid. The zero Grid is not valid; New makes one.
 type Grid struct {
 	TP, PP, DP int // sizes of the tensor-parallel, pipeline and data-parallel dimensions
+	// Chunks is the number of runs of layers that a pipeline stage holds, more than one for interleaved schedules; 0 means 1.
+	Chunks int
 }
 
 // Coord is the place of a rank in a grid.
@@ -22,7 +24,13 @@ func New(world, tp, pp int) (Grid, error) {
 		return Grid{}, fmt.Errorf("grid: %d ranks cannot be arranged as tensor_model_parallel_size %d x pipeline_model_parallel_size %d: want a multiple of %d",
 			world, tp, pp, tp*pp)
 	}
-	return Grid{TP: tp, PP: pp, DP: world / (tp * pp)}, nil
+	return Grid{TP: tp, PP: pp, DP: world / (tp * pp), Chunks: 1}, nil
+}
+
+// Interleaved is the grid with so many runs of layers a pipeline stage.
+func (g Grid) Interleaved(chunks int) Grid {
+	g.Chunks = max(chunks, 1)
+	return g
 }
 
 // World is the number of ranks.
@@ -36,8 +44,13 @@ func (g Grid) Coord(rank int) Coord {
 	return Coord{TP: rank % g.TP, DP: rank / g.TP % g.DP, PP: rank / (g.TP * g.DP)}
 }
 
-// String is "tp2 pp4 dp12".
-func (g Grid) String() string { return fmt.Sprintf("tp%d pp%d dp%d", g.TP, g.PP, g.DP) }
+// String is "tp2 pp4 dp12", or "tp2 pp4x3 dp12" with three runs of layers a pipeline stage.
+func (g Grid) String() string {
+	if g.Chunks > 1 {
+		return fmt.Sprintf("tp%d pp%dx%d dp%d", g.TP, g.PP, g.Chunks, g.DP)
+	}
+	return fmt.Sprintf("tp%d pp%d dp%d", g.TP, g.PP, g.DP)
+}
 
 // Describe is how a rank names itself: "tp1/2 pp0/4 dp3/12 rank 7".
 func (g Grid) Describe(rank int) string {

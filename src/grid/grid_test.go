@@ -18,7 +18,7 @@ func draw(t *rapid.T) Grid {
 	if g.DP != dp {
 		t.Fatalf("dp %d, want %d", g.DP, dp)
 	}
-	return g
+	return g.Interleaved(rapid.IntRange(0, 3).Draw(t, "chunks"))
 }
 
 func TestRanksAreNumberedAsMegatronNumbersThem(t *testing.T) {
@@ -85,19 +85,21 @@ func TestGroupsOfAKindCoverTheWorldOnce(t *testing.T) {
 	})
 }
 
-func TestStagesShareLayersEvenly(t *testing.T) {
+// Virtual stage v is chunk v / pp of stage v mod pp; together they hold every layer once, in order.
+func TestVirtualStagesShareLayersEvenly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := draw(t)
 		layers := rapid.IntRange(0, 40).Draw(t, "layers")
-		at := 0
-		for p := range g.PP {
-			lo, hi := g.Stage(p, layers)
-			if lo != at || hi-lo < layers/g.PP || hi-lo > (layers+g.PP-1)/g.PP {
-				t.Fatalf("stage %d of %d layers on %v is [%d, %d), want to begin at %d", p, layers, g, lo, hi, at)
+		at, n := 0, g.PP*max(g.Chunks, 1)
+		for v := range n {
+			stage, chunk := v%g.PP, v/g.PP
+			lo, hi := g.Layers(stage, chunk, layers)
+			if lo != at || hi-lo < layers/n || hi-lo > (layers+n-1)/n {
+				t.Fatalf("chunk %d of stage %d of %d layers on %v is [%d, %d), want to begin at %d", chunk, stage, layers, g, lo, hi, at)
 			}
 			for l := lo; l < hi; l++ {
-				if got := g.StageOf(l, layers); got != p {
-					t.Fatalf("layer %d is on stage %d, want %d", l, got, p)
+				if s, c := g.StageOf(l, layers), g.ChunkOf(l, layers); s != stage || c != chunk {
+					t.Fatalf("layer %d is in chunk %d of stage %d, want chunk %d of stage %d", l, c, s, chunk, stage)
 				}
 			}
 			at = hi
@@ -106,6 +108,21 @@ func TestStagesShareLayersEvenly(t *testing.T) {
 			t.Fatalf("stages end at layer %d of %d", at, layers)
 		}
 	})
+}
+
+func TestLargerStagesStandInTheMiddle(t *testing.T) {
+	g := Grid{TP: 1, PP: 4, DP: 1}
+	var sizes []int
+	for p := range g.PP {
+		lo, hi := g.Layers(p, 0, 10)
+		sizes = append(sizes, hi-lo)
+	}
+	if !slices.Equal(sizes, []int{2, 3, 3, 2}) {
+		t.Errorf("10 layers on 4 stages are %v, want 2 3 3 2", sizes)
+	}
+	if lo, hi := g.Interleaved(2).Layers(1, 1, 16); lo != 10 || hi != 12 {
+		t.Errorf("chunk 1 of stage 1 is [%d, %d), want [10, 12)", lo, hi)
+	}
 }
 
 func TestAGridThatDoesNotFitSaysWhy(t *testing.T) {

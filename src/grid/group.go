@@ -85,23 +85,3 @@ func (g Grid) FirstStage(rank int) bool { return g.Coord(rank).PP == 0 }
 
 // LastStage tells whether a rank is on the last pipeline stage.
 func (g Grid) LastStage(rank int) bool { return g.Coord(rank).PP == g.PP-1 }
-
-// Stage is the block indices [lo, hi) of pipeline stage p of a model of the given number of layers. Stages differ by one
-// layer at most; the larger ones stand in the middle, because the first stage also holds the embedding and the last the
-// output layer.
-func (g Grid) Stage(p, layers int) (lo, hi int) {
-	base, extra := layers/g.PP, layers%g.PP
-	first := (g.PP - extra) / 2
-	start := func(q int) int { return q*base + min(max(q-first, 0), extra) }
-	return start(p), start(p + 1)
-}
-
-// StageOf is the pipeline stage that holds a block.
-func (g Grid) StageOf(layer, layers int) int {
-	for p := range g.PP {
-		if _, hi := g.Stage(p, layers); layer < hi {
-			return p
-		}
-	}
-	return g.PP - 1
-}

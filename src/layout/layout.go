@@ -35,7 +35,7 @@ type Shard struct {
 }
 
 // Weights is the layout of the weights (and of their gradients) of a model on a grid: tensor-parallel along SplitAxis,
-// whole layers along pipeline stages with the embedding on the first and the final norm and output layer on the last,
+// whole layers along virtual stages with the embedding on the first and the final norm and output layer on the last,
 // replicated over dp. A tied embedding table lives on the last stage too.
 func Weights(m arch.Model, g grid.Grid) (Layout, error) { return build(m, g, false) }
 
@@ -78,6 +78,9 @@ func checkSplit(m arch.Model, g grid.Grid) error {
 	}
 	if g.PP > max(m.NumLayers, 1) {
 		return fmt.Errorf("layout: pipeline_model_parallel_size %d is more than num_layers %d: want at least one layer a stage", g.PP, m.NumLayers)
+	}
+	if v := g.VirtualStages(); v > max(m.NumLayers, 1) {
+		return fmt.Errorf("layout: %d virtual stages on each of %d pipeline stages are more than num_layers %d: want at least one layer each", g.Chunks, g.PP, m.NumLayers)
 	}
 	return nil
 }

@@ -91,6 +91,30 @@ func TestTheStagesOfAPipelineHoldWholeLayersAndTheEnds(t *testing.T) {
 	}
 }
 
+// Two chunks on two stages: layers 0 and 2 on the first stage, 1 and 3 on the second, the ends where they always are.
+func TestInterleavedStagesHoldTheirChunks(t *testing.T) {
+	m := arch.Defaults()
+	m.NumLayers, m.HiddenSize, m.NumAttentionHeads, m.VocabSize = 4, 8, 2, 100
+	m = m.Complete(16)
+	g, _ := grid.New(2, 1, 2)
+	l, err := Weights(m, g.Interleaved(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, tensor := range l.Tensors {
+		want := "[0]"
+		switch {
+		case tensor.Name == arch.WordEmbeddings:
+			want = "[0 1]"
+		case tensor.Layer == arch.LayerFinal || tensor.Layer == 1 || tensor.Layer == 3:
+			want = "[1]"
+		}
+		if got := sprint(l.Parts(i)[0].Ranks); got != want {
+			t.Errorf("%s lives on %s, want %s", tensor.Name, got, want)
+		}
+	}
+}
+
 func TestPlanAndInitialiserWriteEachElementOnceFromTheRightSource(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		from := drawLayout(t, "from", drawModel(t, "old"))
@@ -341,6 +365,7 @@ func TestBadEmbeddingsAndSplitsSayWhy(t *testing.T) {
 		{second(Grown(m, small, nil)), "hidden_size shrinks from 12 to 8"},
 		{second(Grown(fewer, more, nil)), "query heads a group shrink from 3 to 1"},
 		{second(Weights(m, tp4)), "num_attention_heads 6 cannot be split by tensor_model_parallel_size 4"},
+		{second(Weights(m, grid.Grid{TP: 1, PP: 2, DP: 1, Chunks: 2})), "2 virtual stages on each of 2 pipeline stages are more than num_layers 2"},
 		{second(Weights(m, pp3)), "pipeline_model_parallel_size 3 is more than num_layers 2"},
 		{second(Embedding{Layers: []int{0}}.Resolve(m, m)), "places 1 layers: the new model has 2"},
 		{second(Embedding{Layers: []int{0, 5}}.Resolve(m, m)), "new layer 1 comes from layer 5"},

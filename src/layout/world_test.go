@@ -133,7 +133,7 @@ func drawGrid(t *rapid.T, name string, layers int) grid.Grid {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return g
+	return g.Interleaved(rapid.IntRange(1, max(layers/pp, 1)).Draw(t, name+" chunks"))
 }
 
 // drawLayout is a layout of weights or of optimizer state.
