@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"cambium/src/arch"
+	"cambium/src/pipeline"
 	"cambium/src/schedule"
 )
 
@@ -84,8 +85,12 @@ func (c *checker) complete() {
 			t.Type = TokenizerNone
 		}
 	}
+	c.completePrecision()
 	for i := range run.Stages {
 		s := &run.Stages[i]
+		if s.Parallel.PipelineSchedule == "" {
+			s.Parallel.PipelineSchedule = cond(s.Parallel.VirtualLayers > 0, pipeline.NameInterleaved, pipeline.Name1F1B)
+		}
 		if s.Name == "" {
 			s.Name = cond(c.implicit, "main", fmt.Sprintf("stage%d", i))
 		}
@@ -178,6 +183,7 @@ func (c *checker) check() {
 		}
 	}
 	c.checkFiles()
+	c.checkPrecision()
 	names := map[string]int{}
 	for i := range c.run.Stages {
 		s := &c.run.Stages[i]
@@ -206,8 +212,6 @@ func (c *checker) checkFiles() {
 		c.require(t.Type != TokenizerNone || s.Model.VocabSize > 0, of(i, "model.vocab_size"), "missing: without a tokenizer the number of entries must be given")
 		c.require(s.Model.VocabSize == 0 || s.Model.VocabSize >= t.VocabSize, of(i, "model.vocab_size"), "%d is smaller than the tokenizer's %d entries", s.Model.VocabSize, t.VocabSize)
 	}
-	dtype := run.Precision.ParamsDType
-	c.require(dtype != "bf16" && dtype != "fp16", run1("precision.params_dtype"), "%s is not supported yet: want fp32", dtype)
 	for _, part := range []struct {
 		key   string
 		parts Corpora
@@ -250,23 +254,6 @@ func (c *checker) checkModel(i int, m arch.Model, seq int) {
 		3*float64(m.NumLayers)*float64(m.HiddenSize)*(float64(m.FFNHiddenSize)+float64(m.NumAttentionHeads)*float64(m.KVChannels))
 	c.require(parameters < 1e15, of(i, "model.hidden_size", "model.num_layers", "model.ffn_hidden_size", "model.num_attention_heads", "model.kv_channels"),
 		"about %.1e parameters are more than any machine holds", parameters)
-}
-
-func (c *checker) checkGrid(i int, s *Stage) {
-	p, world := s.Parallel, c.run.World()
-	tp, pp := "parallel.tensor_model_parallel_size", "parallel.pipeline_model_parallel_size"
-	c.require(p.TensorSize == 1, of(i, tp), "%d is not supported yet: want 1", p.TensorSize)
-	c.require(p.PipelineSize == 1, of(i, pp), "%d is not supported yet: want 1", p.PipelineSize)
-	batch := of(i, "train.global_batch_size", "train.micro_batch_size", tp, pp)
-	batch = append(batch, ref{-1, "local_ranks"})
-	if c.taintedAny(batch) || p.TensorSize*p.PipelineSize == 0 {
-		return
-	}
-	c.require(world%(p.TensorSize*p.PipelineSize) == 0, of(i, tp, pp), "%d x %d does not divide the %d ranks", p.TensorSize, p.PipelineSize, world)
-	dp := max(s.DataParallelSize(world), 1)
-	one := s.Train.MicroBatchSize * dp
-	c.require(one > 0 && s.Train.GlobalBatchSize%one == 0, batch, "%d is not a multiple of micro_batch_size x data-parallel size (%d x %d = %d)",
-		s.Train.GlobalBatchSize, s.Train.MicroBatchSize, dp, one)
 }
 
 func (c *checker) checkTrain(i int, s *Stage) {

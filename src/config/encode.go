@@ -25,7 +25,7 @@ func (r *Run) Resolved() []byte {
 func encodeStruct(b *strings.Builder, v reflect.Value, indent, lead string) {
 	for i := range v.NumField() {
 		name, f := v.Type().Field(i).Tag.Get("yaml"), v.Field(i)
-		if name == "" || f.IsZero() && (isAlternative(name) || f.Kind() == reflect.Slice || name == "type" || name == "growth") {
+		if name == "" || f.IsZero() && (isAlternative(name) || f.Kind() == reflect.Slice || name == "type" || name == "growth" || isLossScale(name)) {
 			continue
 		}
 		b.WriteString(indent + lead + name + ":")
@@ -45,6 +45,11 @@ func encodeStruct(b *strings.Builder, v reflect.Value, indent, lead string) {
 			b.WriteString(" " + written(f) + "\n")
 		}
 	}
+}
+
+// isLossScale tells whether a key belongs to fp16 alone: a run of another type has 0 there, and may not say so.
+func isLossScale(name string) bool {
+	return slices.Contains(lossScaleKeys, "precision."+name)
 }
 
 func isAlternative(name string) bool {

@@ -55,8 +55,6 @@ func TestEveryMistakeIsOneSentenceWithLineAndKey(t *testing.T) {
 		{"position_embedding_type: rope", "swiglu: on", `run.yaml:8: model.swiglu: want true or false, got "on"`},
 		{"position_embedding_type: rope", "max_position_embeddings: 32", `run.yaml:8: model.max_position_embeddings: 32 is less than seq_length (64)`},
 		{"position_embedding_type: rope", "vocab_size: 100", `run.yaml:8: model.vocab_size: 100 is smaller than the tokenizer's 512 entries`},
-		{"run_dir: runs/test", "precision: {params_dtype: bf16}", `run.yaml:2: precision.params_dtype: bf16 is not supported yet: want fp32`},
-		{"run_dir: runs/test", "parallel: {tensor_model_parallel_size: 2}", `run.yaml:2: parallel.tensor_model_parallel_size: 2 is not supported yet: want 1`},
 		{"run_dir: runs/test", "optimizer: {adam_beta1: 1.0}", `run.yaml:2: optimizer.adam_beta1: 1.0 is impossible: want at least 0 and less than 1`},
 		{"run_dir: runs/test", "run_dir: ''", `run.yaml:2: run_dir: missing: want a folder such as runs/my-run`},
 		{"tokenizer: {path: tok.json, vocab_size: 512}", "tokenizer: {type: bpe}", `run.yaml:4: tokenizer.path: missing: a bpe tokenizer is read from a tokenizer.json, or a folder with vocab.json and merges.txt`},

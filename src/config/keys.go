@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cambium/src/arch"
+	"cambium/src/pipeline"
 )
 
 // Key is one setting: its place in the file, its flag, what it may be and what it does. The table of keys is the one
@@ -39,6 +40,7 @@ var (
 	size      = from(1, 1<<31-1, "1 to 2147483647")
 	sizeOr0   = from(0, 1<<31-1, "0 to 2147483647")
 	layers    = from(1, 1<<16, "1 to 65536")
+	layersOr0 = from(0, 1<<16, "0 to 65536")
 	fraction  = from(0, 1, "0 to 1")
 	below1    = rule{"at least 0 and less than 1", func(x float64) bool { return x >= 0 && x < 1 }}
 	small     = from(1, 1<<12, "1 to 4096")
@@ -86,6 +88,7 @@ var keys = []Key{
 	key("seed", "", learns, notBelow0, "seed of initial weights and of the order of samples"),
 	key("run_dir", "", steers, anyValue, "folder for metrics, checkpoints and the report"),
 	key("local_ranks", "", steers, small, "ranks of this process, one replica of the model each"),
+	key("world_size", "", steers, from(0, 1<<20, "0 to 1048576"), "ranks of the whole job; 0: as many as the launcher starts, or local ranks"),
 	key("threads_per_rank", "", steers, smallOr0, "worker threads a rank; 0: cores / ranks"),
 
 	key("tokenizer.type", "tokenizer-type", learns, anyValue, "kind of tokenizer", TokenizerBPE, TokenizerGPT2, TokenizerCL100K, TokenizerBytes, TokenizerNone),
@@ -119,7 +122,12 @@ var keys = []Key{
 	key("model.input_mult", "", learns, positive, "muP: factor on the embedding output"),
 	key("model.output_mult", "", learns, positive, "muP: factor on the logits"),
 
-	key("precision.params_dtype", "", learns, anyValue, "element type of weights and activations", "fp32", "bf16", "fp16"),
+	key("precision.params_dtype", "", learns, anyValue, "element type of weights and activations", FP32, BF16, FP16),
+	key("precision.loss_scale", "", learns, notBelow0, "fp16: constant loss scale; 0: dynamic"),
+	key("precision.initial_loss_scale", "", learns, notBelow0, "fp16: loss scale at the start"),
+	key("precision.min_loss_scale", "", learns, notBelow0, "fp16: least loss scale"),
+	key("precision.loss_scale_window", "", learns, notBelow0, "fp16: steps without overflow until the loss scale doubles"),
+	key("precision.hysteresis", "", learns, notBelow0, "fp16: overflows until the loss scale halves"),
 
 	key("optimizer.weight_decay", "", learns, notBelow0, "decoupled weight decay of matrices"),
 	key("optimizer.adam_beta1", "", learns, below1, "decay of Adam's first moment"),
@@ -150,6 +158,13 @@ var keys = []Key{
 
 	key("parallel.tensor_model_parallel_size", "", steers, small, "ranks that share a layer"),
 	key("parallel.pipeline_model_parallel_size", "", steers, small, "ranks among which layers are dealt out"),
+	key("parallel.num_layers_per_virtual_pipeline_stage", "", steers, layersOr0, "interleaved schedule: layers a virtual stage; 0: one run of layers a stage"),
+	key("parallel.pipeline_schedule", "", steers, anyValue, "order of forward and backward passes; by default interleaved with virtual stages, else 1f1b", pipeline.Names()...),
+	key("parallel.sequence_parallel", "", steers, anyValue, "split norms and residuals along the sequence among tensor-parallel ranks"),
+	key("parallel.recompute_granularity", "", steers, anyValue, "activations that are computed again in the backward pass", RecomputeNone, RecomputeSelective, RecomputeFull),
+	key("parallel.overlap_grad_reduce", "", steers, anyValue, "reduce gradients while the backward pass goes on"),
+	key("parallel.overlap_param_gather", "", steers, anyValue, "gather updated weights while the forward pass begins"),
+	key("parallel.ddp_bucket_size", "", steers, notBelow0, "parameters of a gradient bucket; 0: chosen by size"),
 
 	key("growth.operator", "growth-operator", learns, anyValue, "how the model grows into a stage", OperatorZero, OperatorMask, OperatorStack),
 	key("growth.statistics", "growth-statistics", learns, anyValue, "mask: statistics of norms", StatisticsFolded, StatisticsMSG),

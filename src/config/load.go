@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"cambium/src/arch"
+	"cambium/src/schedule"
 )
 
 // Load reads the description of a run from a file, puts sets (KEY=VALUE) and then settings (flags) over it, and checks
@@ -72,10 +73,15 @@ func build(root *node, sets []string, settings []Setting, r *report) (*Run, erro
 func defaults() *Run {
 	return &Run{
 		Seed: 1234, RunDir: "runs/default", LocalRanks: 1,
-		Precision:  Precision{ParamsDType: "fp32"},
+		Precision:  precisionDefaults(),
 		Optimizer:  Optimizer{WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, ClipGrad: 1},
 		Checkpoint: Checkpoint{Compression: CompressionAuto, BeforeGrowth: true, AtEnd: true},
 	}
+}
+
+func precisionDefaults() Precision {
+	l := schedule.DefaultLossScaling()
+	return Precision{ParamsDType: FP32, InitialLossScale: l.Initial, MinLossScale: l.Min, LossScaleWindow: l.Window, Hysteresis: l.Hysteresis}
 }
 
 func stageDefaults() Stage {
@@ -85,7 +91,7 @@ func stageDefaults() Stage {
 			DecayStyle: DecayCosine, WSDDecayStyle: "linear", WSDDecayFraction: 0.2,
 			EvalIters: 10, LogInterval: 10,
 		},
-		Parallel: Parallel{TensorSize: 1, PipelineSize: 1},
+		Parallel: Parallel{TensorSize: 1, PipelineSize: 1, Recompute: RecomputeNone, OverlapGradReduce: true, OverlapParamGather: true},
 		Growth: Growth{
 			Operator: OperatorZero, Statistics: StatisticsFolded, RampIters: 100, LayerPlacement: PlacementTop,
 			NewLayers: LayersRandom, LRSchedule: ScheduleContinue, RewarmIters: 20, RewarmFrom: 0.1,

@@ -1,12 +1,17 @@
 package config
 
-import "cambium/src/arch"
+import (
+	"cambium/src/arch"
+	"cambium/src/grid"
+	"cambium/src/schedule"
+)
 
 // Run is a whole training run. Stages are complete: what the file says once for all stages has been copied into each.
 type Run struct {
 	Seed           uint64     `yaml:"seed"`
 	RunDir         string     `yaml:"run_dir"`
-	LocalRanks     int        `yaml:"local_ranks"`      // ranks as goroutines of this process: the world
+	LocalRanks     int        `yaml:"local_ranks"`      // ranks as goroutines of this process: the world, unless WorldSize says more
+	WorldSize      int        `yaml:"world_size"`       // ranks of the job; 0: what the launcher started, LocalRanks without one
 	ThreadsPerRank int        `yaml:"threads_per_rank"` // workers of a rank's backend; 0: cores / local ranks
 	Tokenizer      Tokenizer  `yaml:"tokenizer"`
 	Data           Data       `yaml:"data"`
@@ -18,7 +23,12 @@ type Run struct {
 }
 
 // World is the number of ranks.
-func (r *Run) World() int { return r.LocalRanks }
+func (r *Run) World() int {
+	if r.WorldSize > 0 {
+		return r.WorldSize
+	}
+	return r.LocalRanks
+}
 
 // Tokenizer says what turns text into token ids.
 type Tokenizer struct {
@@ -52,9 +62,27 @@ type Corpus struct {
 	Weight float64 `yaml:"weight"` // relative to the others'; default 1
 }
 
-// Precision says in which element types weights and activations live.
+// Precision says in which element types weights and activations live, and how fp16's gradients are scaled. The loss scale is 0
+// throughout for other types.
 type Precision struct {
-	ParamsDType string `yaml:"params_dtype"` // fp32
+	ParamsDType      string  `yaml:"params_dtype"` // fp32, bf16 or fp16
+	LossScale        float64 `yaml:"loss_scale"`   // a constant scale; 0: dynamic
+	InitialLossScale float64 `yaml:"initial_loss_scale"`
+	MinLossScale     float64 `yaml:"min_loss_scale"`
+	LossScaleWindow  int     `yaml:"loss_scale_window"` // clean steps until the scale doubles
+	Hysteresis       int     `yaml:"hysteresis"`        // overflows until it halves
+}
+
+// The values of Precision.ParamsDType.
+const (
+	FP32 = "fp32"
+	BF16 = "bf16"
+	FP16 = "fp16"
+)
+
+// LossScaling are the rules of the dynamic loss scale; only fp16 has one.
+func (p Precision) LossScaling() schedule.LossScaling {
+	return schedule.LossScaling{Static: p.LossScale, Initial: p.InitialLossScale, Min: p.MinLossScale, Window: p.LossScaleWindow, Hysteresis: p.Hysteresis}
 }
 
 // Optimizer holds what AdamW keeps through the whole run.
@@ -135,10 +163,39 @@ const (
 	DecayWSD      = "WSD"
 )
 
-// Parallel is the grid of a stage. The data-parallel size follows from the world.
+// Parallel is the grid of a stage and how its ranks work together. The data-parallel size follows from the world.
 type Parallel struct {
-	TensorSize   int `yaml:"tensor_model_parallel_size"`
-	PipelineSize int `yaml:"pipeline_model_parallel_size"`
+	TensorSize       int    `yaml:"tensor_model_parallel_size"`
+	PipelineSize     int    `yaml:"pipeline_model_parallel_size"`
+	VirtualLayers    int    `yaml:"num_layers_per_virtual_pipeline_stage"` // of an interleaved schedule; 0: one run of layers a stage
+	PipelineSchedule string `yaml:"pipeline_schedule"`                     // gpipe, 1f1b, interleaved or zero-bubble
+	SequenceParallel bool   `yaml:"sequence_parallel"`                     // split norms and the residual stream among tp ranks too
+	Recompute        string `yaml:"recompute_granularity"`                 // none, selective or full
+
+	OverlapGradReduce  bool  `yaml:"overlap_grad_reduce"`  // reduce gradients while the backward pass goes on
+	OverlapParamGather bool  `yaml:"overlap_param_gather"` // gather updated weights while the forward pass begins
+	BucketSize         Count `yaml:"ddp_bucket_size"`      // parameters a bucket of gradients; 0: chosen by size
+}
+
+// The values of Parallel.Recompute.
+const (
+	RecomputeNone      = "none"
+	RecomputeSelective = "selective"
+	RecomputeFull      = "full"
+)
+
+// Chunks is the number of runs of layers a pipeline stage holds.
+func (s *Stage) Chunks() int {
+	if s.Parallel.VirtualLayers == 0 {
+		return 1
+	}
+	return s.Model.NumLayers / (s.Parallel.PipelineSize * s.Parallel.VirtualLayers)
+}
+
+// Grid is the stage's grid of so many ranks.
+func (s *Stage) Grid(world int) (grid.Grid, error) {
+	g, err := grid.New(world, s.Parallel.TensorSize, s.Parallel.PipelineSize)
+	return g.Interleaved(s.Chunks()), err
 }
 
 // Growth says how a stage's model comes from the one before.

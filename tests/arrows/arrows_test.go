@@ -33,7 +33,7 @@ var arrows = map[string][]string{
 	"layout":   {"arch", "grid"},
 	"flops":    {"arch", "grid"},
 
-	"config": {"arch", "schedule"},
+	"config": {"arch", "grid", "pipeline", "schedule"},
 
 	"tensor":              {},
 	"backend":             {"tensor"},
