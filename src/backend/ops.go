@@ -2,22 +2,33 @@ package backend
 
 import "cambium/src/tensor"
 
-// Operations is everything that a device computes. All tensors of a call are fp32 unless its comment says otherwise;
-// outputs must not overlap inputs unless the comment allows it. An absent (zero) Tensor leaves an optional part out.
+// Operations is everything that a device computes. Outputs must not overlap inputs unless the comment allows it. An
+// absent (zero) Tensor leaves an optional part out.
+//
+// # Element types
+//
+// A tensor whose comment says T holds weights, activations or their gradients and is of the type that the model is stored
+// in: fp32, bf16 or fp16, the same for all T of a call. Everything else is fp32 unless its comment says otherwise: gradients
+// of parameters, which add up over micro-batches, statistics, losses, masks and tables.
+//
+// Arithmetic is in fp32, whatever T is: operands are widened, which is exact, and every result is rounded once, to nearest
+// even, when it is stored. What an operation accumulates into is read as it was stored. Values beyond the largest of T
+// become infinite, infinities and NaN go on as such, and subnormal numbers of T are kept: an overflow of fp16 is seen by
+// SumSquares, and nothing else has to look for it.
 type Operations interface {
 	// Fill sets every element of X to Value. X may be of any type.
 	Fill(x tensor.Tensor, value float32)
 	// Copy is dst = src, element by element, with conversion between floating-point types (round to nearest even).
 	Copy(dst, src tensor.Tensor)
-	// Axpy is y += a x. fp32 y; x fp32, bf16 or fp16.
+	// Axpy is y += a x; y and x are fp32, bf16 or fp16, each its own.
 	Axpy(y, x tensor.Tensor, a float32)
-	// Scale is x *= a.
+	// Scale is x *= a; x is T.
 	Scale(x tensor.Tensor, a float32)
-	// ScaleColumns is x[n,j] *= v[j]: the masks of growing FFN units.
+	// ScaleColumns is x[n,j] *= v[j]: the masks of growing FFN units. x is T, v fp32.
 	ScaleColumns(x, v tensor.Tensor)
-	// ColumnSum is out[j] (+)= sum_n x[n,j]: the gradient of a bias.
+	// ColumnSum is out[j] (+)= sum_n x[n,j]: the gradient of a bias. x is T, out fp32.
 	ColumnSum(out, x tensor.Tensor, accumulate bool)
-	// SumSquares is out[0] (+)= sum x^2 in fp64 (out is fp64[1]). A non-finite element makes it non-finite.
+	// SumSquares is out[0] (+)= sum x^2 in fp64 (out is fp64[1]); x is T. A non-finite element makes it non-finite.
 	SumSquares(out, x tensor.Tensor, accumulate bool)
 
 	Gemm(Gemm)
@@ -31,6 +42,8 @@ type Operations interface {
 	SwiGLUForward(SwiGLU)
 	SwiGLUBackward(SwiGLU)
 	CrossEntropy(CrossEntropy)
+	CrossEntropyStats(CrossEntropyStats)
+	CrossEntropyFinish(CrossEntropyFinish)
 	AdamW(AdamW)
 }
 
@@ -53,6 +66,9 @@ const (
 //
 // Higher ranks are seen as Rows x Cols. Any row distance is allowed. C aliases nothing, but with GELUGrad C may be Pre
 // itself. Accumulate goes with NoActivation only.
+//
+// A, B, Bias and Pre are T; C is T, or fp32 with NoActivation: the gradient of a weight, which adds up in fp32 what 16-bit
+// factors give. C = gelu(z) is taken of z as it is before Pre rounds it.
 type Gemm struct {
 	C, A, B        tensor.Tensor
 	TransA, TransB bool
@@ -67,10 +83,10 @@ type Gemm struct {
 // DTable[Tokens[n]] += Scale * X[n] (X then holds dX), DPositions[n mod SeqLen] += Scale * X[n].
 // With a table that holds the rows [VocabStart, VocabStart+rows) only, other tokens read zero and get no gradient.
 type Embedding struct {
-	X          tensor.Tensor // [N, C]; forward: out, backward: the gradient, in
+	X          tensor.Tensor // T [N, C]; forward: out, backward: the gradient, in
 	Tokens     tensor.Tensor // int32 [N]
-	Table      tensor.Tensor // [V, C]; backward: the gradient, accumulated
-	Positions  tensor.Tensor // [SeqLen or more, C], optional; backward: the gradient, accumulated
+	Table      tensor.Tensor // T [V, C]; backward: the gradient, fp32, accumulated
+	Positions  tensor.Tensor // T [SeqLen or more, C], optional; backward: the gradient, fp32, accumulated
 	SeqLen     int
 	Scale      float32
 	VocabStart int
@@ -94,13 +110,14 @@ type NormMask struct {
 //	X = Residual + DeltaScale * Delta   (when Delta is present; otherwise X is input)
 //	Y = m * (Gain * (X - mu) r + Bias)
 //
-// Delta may alias Y (it is read before Y is written), Residual may alias X.
+// Delta may alias Y (it is read before Y is written), Residual may alias X. Mean, RStd and Y are those of X as it is stored:
+// with 16 bits of the rounded sum, so that a norm that is computed again from X gives the same bits.
 type Norm struct {
-	X, Y            tensor.Tensor // [N, C]
-	Residual, Delta tensor.Tensor // [N, C], optional together
+	X, Y            tensor.Tensor // T [N, C]
+	Residual, Delta tensor.Tensor // T [N, C], optional together
 	DeltaScale      float32       // 0 means 1. Exactly 0 is not needed: growth starts at 1/K
-	Gain            tensor.Tensor // [C]
-	Bias            tensor.Tensor // [C], optional; LayerNorm only
+	Gain            tensor.Tensor // T [C]
+	Bias            tensor.Tensor // T [C], optional; LayerNorm only
 	Mean, RStd      tensor.Tensor // [N]: out, for the backward pass; Mean absent for RMSNorm
 	Eps             float32
 	RMS             bool
@@ -113,9 +130,9 @@ type Norm struct {
 //
 // DResidual (optional) may alias DX; DY may alias DX.
 type NormGrad struct {
-	X, DY, DX    tensor.Tensor // [N, C]
-	DResidual    tensor.Tensor // [N, C], optional
-	Gain         tensor.Tensor // [C]
+	X, DY, DX    tensor.Tensor // T [N, C]
+	DResidual    tensor.Tensor // T [N, C], optional
+	Gain         tensor.Tensor // T [C]
 	Mean, RStd   tensor.Tensor // [N]
 	DGain, DBias tensor.Tensor // [C], accumulated; DBias optional
 	RMS          bool
@@ -129,7 +146,7 @@ type NormGrad struct {
 //
 // Inverse applies the transposed map, which is the backward pass: Sin with the other sign.
 type Rotary struct {
-	X        tensor.Tensor // [N, heads*D], any row distance
+	X        tensor.Tensor // T [N, heads*D], any row distance
 	Cos, Sin tensor.Tensor // [SeqLen or more, D/2]
 	HeadDim  int
 	SeqLen   int
@@ -142,8 +159,8 @@ type Rotary struct {
 //
 // Query head h uses key/value head h / (H/K). Never more than a tile of S exists (FlashAttention, arXiv 2205.14135).
 type Attention struct {
-	Q, O      tensor.Tensor // [N, H*D], any row distance
-	K, V      tensor.Tensor // [N, K*D], any row distance
+	Q, O      tensor.Tensor // T [N, H*D], any row distance
+	K, V      tensor.Tensor // T [N, K*D], any row distance
 	LSE       tensor.Tensor // [N/SeqLen, H, SeqLen], out
 	HeadDim   int
 	SeqLen    int
@@ -156,26 +173,61 @@ type Attention struct {
 // dK = Scale dS^T Q, dV = s P^T dO.
 type AttentionGrad struct {
 	Attention
-	DO, DQ tensor.Tensor // [N, H*D], any row distance
-	DK, DV tensor.Tensor // [N, K*D], any row distance
+	DO, DQ tensor.Tensor // T [N, H*D], any row distance
+	DK, DV tensor.Tensor // T [N, K*D], any row distance
 }
 
 // SwiGLU is Y = silu(G) * U with silu(z) = z/(1+exp(-z)) (arXiv 2002.05202); the backward overwrites
 // DG = DY U silu'(G), DU = DY silu(G).
 type SwiGLU struct {
-	G, U, Y    tensor.Tensor // [N, F], any row distance; the backward does not read Y
-	DY, DG, DU tensor.Tensor // [N, F], any row distance; DG, DU may alias G, U
+	G, U, Y    tensor.Tensor // T [N, F], any row distance; the backward does not read Y
+	DY, DG, DU tensor.Tensor // T [N, F], any row distance; DG, DU may alias G, U
 }
 
 // CrossEntropy is the fused classifier: Loss[n] = log sum_j<Vocab exp(z[n,j]) - z[n,Targets[n]], and, when GradScale is
 // not 0, Logits is overwritten by GradScale * (softmax(z) - onehot), with zeros from Vocab on.
-// A row whose target is negative has loss 0 and gradient 0.
+// A row whose target is negative has loss 0 and gradient 0; a target of Vocab or more fails the stream.
 type CrossEntropy struct {
-	Logits    tensor.Tensor // [n, >= Vocab]
+	Logits    tensor.Tensor // T [n, >= Vocab]
 	Targets   tensor.Tensor // int32 [n]
 	Loss      tensor.Tensor // [n], out
 	Vocab     int
 	GradScale float32
+}
+
+// CrossEntropyStats is the first half of the fused classifier when the vocabulary is split over ranks (Megatron-LM,
+// arXiv 1909.08053, section 3): column j of Logits is token VocabStart + j, and columns from token Vocab on are padding,
+// which is not read. A shard may be padding altogether. Over the real columns of this shard
+//
+//	Stats[n] = (m, s, t)     m = max_j z[n,j]     s = sum_j exp(z[n,j] - m)     t = z[n, Targets[n] - VocabStart]
+//
+// with t = 0 when the target is in another shard, and m = -Inf, s = 0 without real columns. A row whose target is negative
+// has the stats (0, 0, 0). A target of Vocab or more fails the stream, on every rank.
+//
+// The ranks then gather their Stats, and CrossEntropyFinish does the rest.
+type CrossEntropyStats struct {
+	Logits     tensor.Tensor // T [n, columns of this shard]
+	Targets    tensor.Tensor // int32 [n], tokens of the whole vocabulary
+	Stats      tensor.Tensor // [n, 3], contiguous, out
+	VocabStart int           // the token of column 0
+	Vocab      int           // real tokens of the whole vocabulary
+}
+
+// CrossEntropyFinish is the second half: from the stats (m_q, s_q, t_q) of all ranks q, added in the order of the ranks,
+//
+//	M = max_q m_q     S = sum_q s_q exp(m_q - M)     Loss[n] = log S + M - sum_q t_q
+//
+// and, when GradScale is not 0, Logits is overwritten by GradScale * (exp(z - M)/S - onehot), with zeros in the padding.
+// A row whose target is negative has loss 0 and gradient 0. Every rank gets the same Loss, bit by bit. With one rank the
+// results are those of CrossEntropy.
+type CrossEntropyFinish struct {
+	Logits     tensor.Tensor // T [n, columns of this shard]
+	Targets    tensor.Tensor // int32 [n], tokens of the whole vocabulary
+	Stats      tensor.Tensor // [ranks, n, 3], contiguous
+	Loss       tensor.Tensor // [n], out
+	VocabStart int           // the token of column 0
+	Vocab      int           // real tokens of the whole vocabulary
+	GradScale  float32
 }
 
 // AdamW is decoupled weight decay Adam (arXiv 1711.05101) on one tensor seen as a matrix:
@@ -185,7 +237,7 @@ type CrossEntropy struct {
 //
 // t = Step - max(BirthRow[i], BirthCol[j]): entries that growth added count their own steps. Without births t = Step.
 // Out (optional; fp32, bf16 or fp16) gets the new W, rounded: the weights that the model computes with. It may be absent
-// when W itself is used.
+// when W itself is used. W, G, M and V are fp32.
 type AdamW struct {
 	W, G, M, V         tensor.Tensor // [rows, cols], contiguous
 	Out                tensor.Tensor

@@ -33,6 +33,7 @@ var cases = []struct {
 	{"AttentionBackward", caseAttentionBackward},
 	{"SwiGLU", caseSwiGLU},
 	{"CrossEntropy", caseCrossEntropy},
+	{"VocabularyShards", caseVocabularyShards},
 	{"AdamW", caseAdamW},
 }
 

@@ -41,7 +41,7 @@ func newWorld(t *testing.T, workers int) *world {
 	half, ids, table, logits := alloc(tensor.BF16, n, c), alloc(tensor.I32, n), f(v, c), f(n, v)
 	birthRow, birthCol := alloc(tensor.I32, n), alloc(tensor.I32, c)
 	qkv, dqkv, lse, sum := f(n, 3*c), f(n, 3*c), f(n/seq, 3, seq), alloc(tensor.F64, 1)
-	cos, sin := f(seq, 8), f(seq, 8)
+	cos, sin, stats := f(seq, 8), f(seq, 8), f(2*n, 3)
 	s := w.s
 	attention := backend.AttentionGrad{
 		Attention: backend.Attention{
@@ -82,6 +82,13 @@ func newWorld(t *testing.T, workers int) *world {
 		func() { s.SwiGLUBackward(backend.SwiGLU{G: x, U: y, DY: z, DG: x, DU: y}) },
 		func() {
 			s.CrossEntropy(backend.CrossEntropy{Logits: logits, Targets: ids, Loss: rows, Vocab: 99, GradScale: 1})
+		},
+		func() {
+			s.CrossEntropyStats(backend.CrossEntropyStats{Logits: logits, Targets: ids, Stats: stats.Slice(0, n), VocabStart: 40, Vocab: 120})
+		},
+		func() {
+			s.CrossEntropyFinish(backend.CrossEntropyFinish{Logits: logits, Targets: ids, Stats: stats.Reshape(2, n, 3), Loss: rows,
+				VocabStart: 40, Vocab: 120, GradScale: 1})
 		},
 		func() { s.AdamW(adam) },
 		func() { s.AdamW(births) },
@@ -142,6 +149,12 @@ func TestWrongArgumentsPanicInTheCaller(t *testing.T) {
 		"cross entropy": func() {
 			w.s.CrossEntropy(backend.CrossEntropy{Logits: x, Targets: ints, Loss: x.Slice(0, 1).Columns(0, 4), Vocab: 9})
 		},
+		"cross entropy stats": func() {
+			w.s.CrossEntropyStats(backend.CrossEntropyStats{Logits: x, Targets: ints, Stats: x, Vocab: 9})
+		},
+		"cross entropy finish": func() {
+			w.s.CrossEntropyFinish(backend.CrossEntropyFinish{Logits: x, Targets: ints, Stats: short.Slice(0, 1).Columns(0, 4), Loss: x, Vocab: 9})
+		},
 		"adam step": func() { w.s.AdamW(backend.AdamW{W: x, G: x, M: x, V: x}) },
 	} {
 		func() {
@@ -169,5 +182,10 @@ func TestTargetOutsideTheVocabularyFailsTheStream(t *testing.T) {
 	w.s.CrossEntropy(backend.CrossEntropy{Logits: logits, Targets: targets, Loss: loss, Vocab: 7, GradScale: 1})
 	if err := w.s.Sync(); err == nil {
 		t.Error("target 7 of a vocabulary of 7 passed")
+	}
+	stats := tensor.New(mem, 3072, tensor.F32, 2, 3)
+	w.s.CrossEntropyStats(backend.CrossEntropyStats{Logits: logits, Targets: targets, Stats: stats, Vocab: 7, VocabStart: 4})
+	if err := w.s.Sync(); err == nil {
+		t.Error("target 7 of a split vocabulary of 7 passed")
 	}
 }

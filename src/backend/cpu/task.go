@@ -23,6 +23,8 @@ type task struct {
 	attention backend.AttentionGrad // the forward uses the embedded Attention
 	swiglu    backend.SwiGLU
 	entropy   backend.CrossEntropy
+	stats     backend.CrossEntropyStats
+	finish    backend.CrossEntropyFinish
 	adamw     backend.AdamW
 	host      func() error
 	bytes     []byte
