@@ -5,20 +5,25 @@ import (
 	"math"
 
 	"cambium/src/backend"
-	"cambium/src/tensor"
 )
 
-// Model is what evaluation needs of a model: *model.Model is one.
-type Model interface {
-	// Forward computes the losses of int32 [Tokens()] tokens against targets; without targets it stops before them.
-	Forward(s backend.Stream, tokens, targets tensor.Tensor)
-	// Losses are those of the last Forward, fp32 [Tokens()].
-	Losses() tensor.Tensor
-	// Logits are those of rows [lo, hi) of the last Forward.
-	Logits(s backend.Stream, lo, hi int) tensor.Tensor
+// Runner runs a model forward: a whole one (New), or one that is spread over ranks, which then make every call together
+// with the same tokens.
+type Runner interface {
+	// Tokens is the number of tokens of a micro-batch, SeqLength that of one of its sequences.
 	Tokens() int
 	SeqLength() int
 	VocabSize() int
+	// MicroBatches is how many micro-batches Losses runs through.
+	MicroBatches() int
+	// Losses is the loss of every token, [micro-batch][Tokens]; nil on a rank that does not know them. Fill writes the
+	// tokens and targets of a micro-batch, in order; a negative target counts nothing. A rank that needs neither calls it
+	// not at all. The result is valid until the next call.
+	Losses(s backend.Stream, fill func(microBatch int, tokens, targets []int32) error) ([][]float32, error)
+	// Logits are those behind token number at of a micro-batch, [VocabSize]; nil on a rank that does not know them.
+	Logits(s backend.Stream, tokens []int32, at int) ([]float32, error)
+	// Tell gives a token to all ranks. A rank with logits has chosen it, the others give 0.
+	Tell(id int32) (int32, error)
 }
 
 // Windows is a fixed set of validation samples.
@@ -47,84 +52,80 @@ func (a Sum) BitsPerByte(bytesPerToken float64) float64 { return a.Mean() / math
 // Perplexity is exp of the mean loss.
 func (a Sum) Perplexity() float64 { return math.Exp(a.Mean()) }
 
-// Evaluator holds the buffers for running one model. It is used by one goroutine at a time.
+// Evaluator measures one model. It is used by one goroutine at a time.
 type Evaluator struct {
-	backend         backend.Backend
-	model           Model
-	memory          *tensor.Memory
-	tokens, targets tensor.Tensor
-	hostTokens      []int32
-	hostTargets     []int32
-	hostLosses      []float32
-	window          []int32
-	logits          []float32
+	runner Runner
+	window []int32
+	tokens []int32
+	close  func()
 }
 
-// New allocates an evaluator's buffers.
+// New is an evaluator of a model that one rank holds whole.
 func New(b backend.Backend, m Model) (*Evaluator, error) {
-	e := &Evaluator{backend: b, model: m}
-	var err error
-	e.memory, err = backend.Plan(b, "evaluation", func(a *backend.Arena) {
-		e.tokens, e.targets = a.Tensor(tensor.I32, m.Tokens()), a.Tensor(tensor.I32, m.Tokens())
-	})
+	w, err := newWhole(b, m)
 	if err != nil {
-		return nil, fmt.Errorf("eval: %w", err)
+		return nil, err
 	}
-	e.hostTokens, e.hostTargets = make([]int32, m.Tokens()), make([]int32, m.Tokens())
-	e.hostLosses = make([]float32, m.Tokens())
-	e.window = make([]int32, m.SeqLength()+1)
-	e.logits = make([]float32, m.VocabSize())
+	e := Over(w)
+	e.close = w.close
 	return e, nil
 }
 
-// Close frees the buffers on the device.
-func (e *Evaluator) Close() { e.backend.Free(e.memory) }
+// Over is an evaluator of whatever r runs.
+func Over(r Runner) *Evaluator {
+	return &Evaluator{runner: r, window: make([]int32, r.SeqLength()+1), tokens: make([]int32, r.Tokens()), close: func() {}}
+}
 
-// Loss sums the losses over windows [lo, hi). The order of the sum is fixed: it does not depend on the micro-batch.
+// Close frees what New allocated.
+func (e *Evaluator) Close() { e.close() }
+
+// Loss sums the losses over windows [lo, hi); nothing on a rank that does not know them. The order of the sum is fixed: it
+// does not depend on the micro-batch.
 func (e *Evaluator) Loss(s backend.Stream, w Windows, lo, hi int) (Sum, error) {
 	if lo < 0 || hi > w.Len() || lo > hi {
 		return Sum{}, fmt.Errorf("eval: windows %d to %d asked for: there are %d", lo, hi, w.Len())
 	}
 	var sum Sum
-	seq := e.model.SeqLength()
-	batch := e.model.Tokens() / seq
-	for ; lo < hi; lo += batch {
-		used := min(batch, hi-lo)
-		if err := e.load(w, lo, used); err != nil {
-			return Sum{}, err
+	seq := e.runner.SeqLength()
+	batch := e.runner.Tokens() / seq
+	for all := batch * e.runner.MicroBatches(); lo < hi; lo += all {
+		end := min(lo+all, hi)
+		losses, err := e.runner.Losses(s, func(micro int, tokens, targets []int32) error {
+			first := lo + micro*batch
+			return e.load(w, first, max(min(batch, end-first), 0), tokens, targets)
+		})
+		if err != nil {
+			return Sum{}, fmt.Errorf("eval: windows %d to %d: %w", lo, end, err)
 		}
-		s.Upload(e.tokens, tensor.HostBytes(e.hostTokens))
-		s.Upload(e.targets, tensor.HostBytes(e.hostTargets))
-		e.model.Forward(s, e.tokens, e.targets)
-		s.Download(tensor.HostBytes(e.hostLosses), e.model.Losses())
-		if err := s.Sync(); err != nil {
-			return Sum{}, fmt.Errorf("eval: windows %d to %d: %w", lo, lo+used, err)
+		left := (end - lo) * seq
+		for _, micro := range losses {
+			for _, l := range micro[:min(left, len(micro))] {
+				sum.Nats += float64(l)
+				sum.Tokens++
+			}
+			left = max(left-len(micro), 0)
 		}
-		for _, l := range e.hostLosses[:used*seq] {
-			sum.Nats += float64(l)
-		}
-		sum.Tokens += used * seq
 	}
 	return sum, nil
 }
 
-// load fills the host buffers with windows first to first+used; the rest of the micro-batch counts nothing.
-func (e *Evaluator) load(w Windows, first, used int) error {
-	seq := e.model.SeqLength()
-	for i := range e.hostTargets {
-		e.hostTokens[i], e.hostTargets[i] = 0, -1
+// load fills a micro-batch with windows first to first+used; the rest of it counts nothing.
+func (e *Evaluator) load(w Windows, first, used int, tokens, targets []int32) error {
+	seq := e.runner.SeqLength()
+	for i := range targets {
+		tokens[i], targets[i] = 0, -1
 	}
 	for i := range used {
 		if err := w.Window(first+i, e.window); err != nil {
 			return fmt.Errorf("eval: window %d: %w", first+i, err)
 		}
 		for _, t := range e.window {
-			if t < 0 || int(t) >= e.model.VocabSize() {
-				return fmt.Errorf("eval: window %d holds token %d: the model's vocabulary has %d entries", first+i, t, e.model.VocabSize())
+			if t < 0 || int(t) >= e.runner.VocabSize() {
+				return fmt.Errorf("eval: window %d holds token %d: the model's vocabulary has %d entries", first+i, t, e.runner.VocabSize())
 			}
 		}
-		copy(e.hostTokens[i*seq:], e.window[:seq])
-		copy(e.hostTargets[i*seq:], e.window[1:seq+1])
+		copy(tokens[i*seq:], e.window[:seq])
+		copy(targets[i*seq:], e.window[1:seq+1])
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"cambium/src/backend"
-	"cambium/src/tensor"
 )
 
 // Tokenizer is what text generation needs of a tokenizer.
@@ -27,17 +26,17 @@ func (e *Evaluator) Generate(s backend.Stream, prompt []int32, o Sampling, emit 
 		return errors.New("eval: the prompt has no token: begin with the end-of-document token")
 	}
 	for _, id := range prompt {
-		if id < 0 || int(id) >= e.model.VocabSize() {
-			return fmt.Errorf("eval: the prompt holds token %d: the model's vocabulary has %d entries", id, e.model.VocabSize())
+		if id < 0 || int(id) >= e.runner.VocabSize() {
+			return fmt.Errorf("eval: the prompt holds token %d: the model's vocabulary has %d entries", id, e.runner.VocabSize())
 		}
 	}
 	context := append([]int32(nil), prompt...)
 	for i := range o.MaxTokens {
-		context = context[max(0, len(context)-e.model.SeqLength()):]
-		if err := e.next(s, context); err != nil {
-			return err
+		context = context[max(0, len(context)-e.runner.SeqLength()):]
+		id, err := e.next(s, context, o, i)
+		if err != nil {
+			return fmt.Errorf("eval: generation: %w", err)
 		}
-		id := o.choose(e.logits, o.uniform(i))
 		if id == o.Stop {
 			return nil
 		}
@@ -49,19 +48,19 @@ func (e *Evaluator) Generate(s backend.Stream, prompt []int32, o Sampling, emit 
 	return nil
 }
 
-// next computes the logits behind the last token of a context. What follows it in the micro-batch cannot be seen from
-// there, because attention is causal.
-func (e *Evaluator) next(s backend.Stream, context []int32) error {
-	clear(e.hostTokens)
-	copy(e.hostTokens, context)
-	s.Upload(e.tokens, tensor.HostBytes(e.hostTokens))
-	e.model.Forward(s, e.tokens, tensor.Tensor{})
-	row := e.model.Logits(s, len(context)-1, len(context))
-	s.Download(tensor.HostBytes(e.logits), row.Columns(0, e.model.VocabSize()))
-	if err := s.Sync(); err != nil {
-		return fmt.Errorf("eval: generation: %w", err)
+// next is token number i behind a context, on all ranks. What follows the context in the micro-batch cannot be seen from
+// its last token, because attention is causal.
+func (e *Evaluator) next(s backend.Stream, context []int32, o Sampling, i int) (id int32, err error) {
+	clear(e.tokens)
+	copy(e.tokens, context)
+	logits, err := e.runner.Logits(s, e.tokens, len(context)-1)
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	if logits != nil {
+		id = o.choose(logits, o.uniform(i))
+	}
+	return e.runner.Tell(id)
 }
 
 // Text continues a text and writes what it generates, byte by byte as it comes. An empty text begins a document.
