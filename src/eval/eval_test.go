@@ -12,6 +12,7 @@ import (
 	"cambium/src/backend"
 	"cambium/src/backend/cpu"
 	"cambium/src/eval"
+	"cambium/src/layout"
 	"cambium/src/model"
 	"cambium/src/rng"
 )
@@ -33,14 +34,14 @@ func newRig(t *testing.T, batch, seq int) *rig {
 	b := cpu.New(cpu.Options{Workers: 1})
 	t.Cleanup(func() { b.Close() })
 	s := b.NewStream("test")
-	p, err := model.NewParams(b, m, false)
+	p, err := model.NewParams(b, layout.Single(m), 0, model.ParamOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Init(s, 11); err != nil {
 		t.Fatal(err)
 	}
-	x, err := model.New(b, m, m.Function(), p, model.Options{MicroBatch: batch, SeqLength: seq, Inference: true})
+	x, err := model.New(b, m.Function(), p, model.Parallel{}, model.Options{MicroBatch: batch, SeqLength: seq, Inference: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,7 +170,7 @@ func (e *engine) plan() error {
 const defaultStaging = 1 << 18
 
 func (e *engine) allocate() (err error) {
-	if e.new.Params, err = model.NewParams(e.Backend, e.Plan.To, true); err != nil {
+	if e.new.Params, err = model.NewParams(e.Backend, layout.Single(e.Plan.To), 0, model.ParamOptions{Grads: true}); err != nil {
 		return err
 	}
 	if e.new.Optimizer, err = optim.New(e.Backend, e.DP, e.new.Params, e.Old.Optimizer.Config()); err != nil {

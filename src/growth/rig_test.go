@@ -11,6 +11,7 @@ import (
 	"cambium/src/comm"
 	"cambium/src/comm/local"
 	"cambium/src/growth"
+	"cambium/src/layout"
 	"cambium/src/model"
 	"cambium/src/optim"
 	"cambium/src/rng"
@@ -49,7 +50,7 @@ func must(err error) {
 func newRig(dp comm.Communicator, m arch.Model) *rig {
 	r := &rig{b: cpu.New(cpu.Options{Workers: 1}), dp: dp, arch: m, f: m.Function()}
 	r.s = r.b.NewStream("test")
-	p, err := model.NewParams(r.b, m, true)
+	p, err := model.NewParams(r.b, layout.Single(m), 0, model.ParamOptions{Grads: true})
 	must(err)
 	must(p.Init(r.s, 7))
 	for _, t := range p.Tensors() {
@@ -84,7 +85,7 @@ func (r *rig) bind() {
 		r.m.Close()
 	}
 	var err error
-	r.m, err = model.New(r.b, r.arch, r.f, r.state.Params, model.Options{MicroBatch: batch, SeqLength: seq})
+	r.m, err = model.New(r.b, r.f, r.state.Params, model.Parallel{}, model.Options{MicroBatch: batch, SeqLength: seq})
 	must(err)
 }
 

@@ -13,6 +13,7 @@ import (
 	"cambium/src/arch"
 	"cambium/src/backend/cpu"
 	"cambium/src/hf"
+	"cambium/src/layout"
 	"cambium/src/model"
 	"cambium/src/rng"
 	"cambium/src/tensor"
@@ -59,7 +60,7 @@ func logits(t *testing.T, m arch.Model, f arch.Function, get func(string) ([]flo
 	b := cpu.New(cpu.Options{Workers: 1})
 	defer b.Close()
 	s := b.NewStream("test")
-	p, err := model.NewParams(b, m, false)
+	p, err := model.NewParams(b, layout.Single(m), 0, model.ParamOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func logits(t *testing.T, m arch.Model, f arch.Function, get func(string) ([]flo
 			t.Fatalf("%s has %d values", x.Name, len(v))
 		}
 	}
-	x, err := model.New(b, m, f, p, model.Options{MicroBatch: 2, SeqLength: 5, Inference: true})
+	x, err := model.New(b, f, p, model.Parallel{}, model.Options{MicroBatch: 2, SeqLength: 5, Inference: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -187,3 +187,12 @@ func (l Layout) Len(rank int) int {
 	}
 	return n
 }
+
+// Single is Weights of one rank that holds everything.
+func Single(m arch.Model) Layout {
+	l, err := Weights(m, grid.Grid{TP: 1, PP: 1, DP: 1, Chunks: 1})
+	if err != nil { // one rank splits nothing
+		panic(err)
+	}
+	return l
+}

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"fmt"
+
 	"cambium/src/arch"
 	"cambium/src/backend"
 	"cambium/src/tensor"
@@ -9,7 +11,7 @@ import (
 // Residual is the residual stream between two parts of the model: X + Scale Delta, not yet added up. Without Delta it is
 // X alone.
 type Residual struct {
-	X, Delta tensor.Tensor // [N, C]
+	X, Delta tensor.Tensor // [R, C]
 	Scale    float32
 }
 
@@ -17,7 +19,8 @@ type Residual struct {
 //
 //	x += Scale (attention(norm1(x)) Wo^T + bo)      x += Scale (act(norm2(x) W1^T + b1) W2^T + b2)
 //
-// where act is GELU, or SwiGLU over two halves; Scale is 1, or the ramp's V in a new layer.
+// where act is GELU, or SwiGLU over two halves; Scale is 1, or the ramp's V in a new layer. A rank computes its own heads
+// and FFN units; both writers' outputs are sums over the tensor-parallel ranks.
 type Block struct {
 	layer            int
 	d                *dims
@@ -27,168 +30,82 @@ type Block struct {
 	dense, denseBias pair
 	fc1, fc1Bias     pair // gate and fc1 side by side: [2F, C]; without SwiGLU fc1 alone: [F, C]
 	fc2, fc2Bias     pair
+	attn, mlp        names
+	params           *Params
 }
 
-// Cache is what one block keeps of one micro-batch for its backward pass. The backward pass overwrites Pre.
-type Cache struct {
-	X1, Y1, X2, Y2             tensor.Tensor // [N, C]: residual stream and norm output, before either branch
-	Mean1, RStd1, Mean2, RStd2 tensor.Tensor // [N]
-	QKV                        tensor.Tensor // [N, (H+2K)D], after the rotation
-	O                          tensor.Tensor // [N, H*D]
-	LSE                        tensor.Tensor // [B, H, T]
-	Pre, Act                   tensor.Tensor // [N, F] ([N, 2F] with SwiGLU) before, [N, F] after the activation
+// names are what the communication of one branch is called, forward and backward.
+type names struct {
+	in, out       string // gather the norm's output, add up the branch's
+	outGrad, kept string // gather the gradient of the branch's output, and again what it read
+	inGrad        string // add up the gradient of what it read
 }
 
-// plan takes the memory of a cache. For inference the stream is updated in place and no pre-activation is kept.
-func (c *Cache) plan(a *backend.Arena, d *dims) {
-	vector := func() tensor.Tensor { return a.Tensor(tensor.F32, d.tokens) }
-	matrix := func(cols int) tensor.Tensor { return a.Tensor(tensor.F32, d.tokens, cols) }
-	mean := func() (t tensor.Tensor) {
-		if !d.rms {
-			t = vector()
-		}
-		return t
-	}
-	c.X1, c.Y1, c.Mean1, c.RStd1 = matrix(d.hidden), matrix(d.hidden), mean(), vector()
-	c.X2, c.Y2, c.Mean2, c.RStd2 = c.X1, c.Y1, c.Mean1, c.RStd1
-	if !d.inference {
-		c.X2, c.Y2, c.Mean2, c.RStd2 = matrix(d.hidden), matrix(d.hidden), mean(), vector()
-	}
-	c.QKV, c.O = matrix(d.query+2*d.kv), matrix(d.query)
-	c.LSE = a.Tensor(tensor.F32, d.tokens/d.seq, d.heads, d.seq)
-	switch c.Act = matrix(d.ffn); {
-	case d.swiglu:
-		c.Pre = matrix(2 * d.ffn)
-	case !d.inference:
-		c.Pre = matrix(d.ffn)
-	}
-}
-
-// Scratch is memory that all blocks of a rank share in the backward pass.
-type Scratch struct {
-	DX, DY tensor.Tensor // [N, C]: gradient of the residual stream; of a norm's output
-	DO     tensor.Tensor // [N, H*D]
-	DQKV   tensor.Tensor // [N, (H+2K)D]
-	DAct   tensor.Tensor // [N, F], SwiGLU only
-	Row    tensor.Tensor // [C]
-
-	Accumulate bool // matrices' gradients are added to, not overwritten
-}
-
-func (c *Scratch) plan(a *backend.Arena, d *dims) {
-	matrix := func(cols int) tensor.Tensor { return a.Tensor(tensor.F32, d.tokens, cols) }
-	c.DX, c.DY, c.DO, c.DQKV = matrix(d.hidden), matrix(d.hidden), matrix(d.query), matrix(d.query+2*d.kv)
-	c.Row = a.Tensor(tensor.F32, d.hidden)
-	if d.swiglu {
-		c.DAct = matrix(d.ffn)
-	}
+func newNames(layer int, branch string) names {
+	n := fmt.Sprintf("tp layer %d %s", layer, branch)
+	return names{in: n + " input", out: n, outGrad: n + " gradient", kept: n + " kept input", inGrad: n + " input gradient"}
 }
 
 func newBlock(d *dims, r *ramp, p *Params, layer int) *Block {
 	name := func(s string) string { return arch.LayerTensor(layer, s) }
-	b := &Block{layer: layer, d: d, ramp: r,
-		norm1:     newNorm(d, r, p, name("input_norm.weight"), name("input_norm.bias")),
-		norm2:     newNorm(d, r, p, name("post_attention_norm.weight"), name("post_attention_norm.bias")),
-		qkv:       p.pair(name("attention.query.weight"), d.query+2*d.kv, d.hidden),
-		qkvBias:   p.pair(name("attention.query.bias"), d.query+2*d.kv),
-		dense:     p.named(name("attention.dense.weight")),
-		denseBias: p.named(name("attention.dense.bias")),
-		fc1:       p.named(name("mlp.fc1.weight")),
-		fc1Bias:   p.named(name("mlp.fc1.bias")),
-		fc2:       p.named(name("mlp.fc2.weight")),
-		fc2Bias:   p.named(name("mlp.fc2.bias")),
-	}
+	qkv, reader := d.query+2*d.kv, name("mlp.fc1.weight")
+	readerBias, ffn := name("mlp.fc1.bias"), d.ffn
 	if d.swiglu {
-		b.fc1 = p.pair(name("mlp.gate.weight"), 2*d.ffn, d.hidden)
-		b.fc1Bias = p.pair(name("mlp.gate.bias"), 2*d.ffn)
+		reader, readerBias, ffn = name("mlp.gate.weight"), name("mlp.gate.bias"), 2*d.ffn
 	}
-	return b
+	return &Block{
+		layer: layer, d: d, ramp: r, params: p, attn: newNames(layer, "attention"), mlp: newNames(layer, "mlp"),
+		norm1: newNorm(d, r, p, name("input_norm.weight"), name("input_norm.bias")),
+		norm2: newNorm(d, r, p, name("post_attention_norm.weight"), name("post_attention_norm.bias")),
+		qkv:   p.pair(name("attention.query.weight"), qkv, d.hidden), qkvBias: p.pair(name("attention.query.bias"), qkv),
+		dense: p.named(name("attention.dense.weight")), denseBias: p.named(name("attention.dense.bias")),
+		fc1: p.pair(reader, ffn, d.hidden), fc1Bias: p.pair(readerBias, ffn),
+		fc2: p.named(name("mlp.fc2.weight")), fc2Bias: p.named(name("mlp.fc2.bias")),
+	}
 }
 
-// Forward runs the block. The result's Delta is written to out [N, C], which may be the memory in which the next norm puts
-// its output.
+// Forward keeps in c what Backward needs and leaves the second branch in out, which must not be a tensor of c other than Y1.
 func (b *Block) Forward(s backend.Stream, in Residual, c *Cache, out tensor.Tensor) Residual {
-	scale := b.ramp.branch(b.layer)
+	b.attend(s, in, c)
+	b.feed(s, c)
+	b.write(s, b.fc2, b.fc2Bias, c.Act, out, b.mlp.out)
+	return Residual{X: c.X2, Delta: out, Scale: b.ramp.branch(b.layer)}
+}
+
+// attend is the first branch and the norm behind it.
+func (b *Block) attend(s backend.Stream, in Residual, c *Cache) {
 	b.norm1.forward(s, in, c.X1, c.Y1, c.Mean1, c.RStd1)
-	s.Gemm(backend.Gemm{C: c.QKV, A: c.Y1, B: b.qkv.w, TransB: true, Bias: b.qkvBias.w})
+	y := b.d.tp.gather(s, b.attn.in, c.Y1)
+	s.Gemm(backend.Gemm{C: c.QKV, A: y, B: b.qkv.w, TransB: true, Bias: b.qkvBias.w})
 	b.rotate(s, c.QKV, false)
 	s.AttentionForward(b.attention(c))
-	s.Gemm(backend.Gemm{C: c.Y2, A: c.O, B: b.dense.w, TransB: true, Bias: b.denseBias.w})
-	b.norm2.forward(s, Residual{X: c.X1, Delta: c.Y2, Scale: scale}, c.X2, c.Y2, c.Mean2, c.RStd2)
-	b.activate(s, c)
-	s.Gemm(backend.Gemm{C: out, A: c.Act, B: b.fc2.w, TransB: true, Bias: b.fc2Bias.w})
-	return Residual{X: c.X2, Delta: out, Scale: scale}
+	b.write(s, b.dense, b.denseBias, c.O, c.Y2, b.attn.out)
+	b.norm2.forward(s, Residual{X: c.X1, Delta: c.Y2, Scale: b.ramp.branch(b.layer)}, c.X2, c.Y2, c.Mean2, c.RStd2)
 }
 
-// activate is Act = m act(Y2 W1^T + b1).
-func (b *Block) activate(s backend.Stream, c *Cache) {
+// feed is Act = m act(Y2 W1^T + b1).
+func (b *Block) feed(s backend.Stream, c *Cache) {
+	y := b.d.tp.gather(s, b.mlp.in, c.Y2)
 	if b.d.swiglu {
-		s.Gemm(backend.Gemm{C: c.Pre, A: c.Y2, B: b.fc1.w, TransB: true, Bias: b.fc1Bias.w})
+		s.Gemm(backend.Gemm{C: c.Pre, A: y, B: b.fc1.w, TransB: true, Bias: b.fc1Bias.w})
 		s.SwiGLUForward(backend.SwiGLU{G: c.Pre.Columns(0, b.d.ffn), U: c.Pre.Columns(b.d.ffn, 2*b.d.ffn), Y: c.Act})
 	} else {
-		s.Gemm(backend.Gemm{C: c.Act, A: c.Y2, B: b.fc1.w, TransB: true, Bias: b.fc1Bias.w, Act: backend.GELU, Pre: c.Pre})
+		s.Gemm(backend.Gemm{C: c.Act, A: y, B: b.fc1.w, TransB: true, Bias: b.fc1Bias.w, Act: backend.GELU, Pre: c.Pre})
 	}
+	b.maskUnits(s, c.Act)
+}
+
+// write is y = x W^T + b, summed over the ranks: one of them adds the bias.
+func (b *Block) write(s backend.Stream, w, bias pair, x, y tensor.Tensor, name string) {
+	tp := b.d.tp
+	s.Gemm(backend.Gemm{C: tp.partial(y), A: x, B: w.w, TransB: true, Bias: tp.first(bias.w)})
+	tp.add(s, name, y)
+}
+
+// maskUnits scales the FFN units (or their gradients) in a ramp.
+func (b *Block) maskUnits(s backend.Stream, x tensor.Tensor) {
 	if mask := b.ramp.ffnMask(b.layer); mask.Present() {
-		s.ScaleColumns(c.Act, mask)
-	}
-}
-
-// Backward takes the gradient of the block's output in w.DX and leaves that of its input there; gradients of
-// parameters are added up.
-func (b *Block) Backward(s backend.Stream, c *Cache, w *Scratch) {
-	scale := b.ramp.branch(b.layer)
-	b.writerGrad(s, b.fc2, b.fc2Bias, w, c.Act, scale)
-	b.activateBackward(s, c, w, scale)
-	readerGrad(s, b.fc1, b.fc1Bias, c.Pre, c.Y2, w.Accumulate)
-	s.Gemm(backend.Gemm{C: w.DY, A: c.Pre, B: b.fc1.w})
-	b.norm2.backward(s, c.X2, w.DY, w.DX, w.DX, c.Mean2, c.RStd2)
-
-	b.writerGrad(s, b.dense, b.denseBias, w, c.O, scale)
-	s.Gemm(backend.Gemm{C: w.DO, A: w.DX, B: b.dense.w, Alpha: scale})
-	s.AttentionBackward(backend.AttentionGrad{Attention: b.attention(c), DO: w.DO, DQ: b.queries(w.DQKV),
-		DK: b.keys(w.DQKV), DV: b.values(w.DQKV)})
-	b.rotate(s, w.DQKV, true)
-	readerGrad(s, b.qkv, b.qkvBias, w.DQKV, c.Y1, w.Accumulate)
-	s.Gemm(backend.Gemm{C: w.DY, A: w.DQKV, B: b.qkv.w})
-	b.norm1.backward(s, c.X1, w.DY, w.DX, w.DX, c.Mean1, c.RStd1)
-}
-
-// activateBackward leaves the gradient of the pre-activation in c.Pre.
-func (b *Block) activateBackward(s backend.Stream, c *Cache, w *Scratch, scale float32) {
-	mask := b.ramp.ffnMask(b.layer)
-	if b.d.swiglu {
-		g, u := c.Pre.Columns(0, b.d.ffn), c.Pre.Columns(b.d.ffn, 2*b.d.ffn)
-		s.Gemm(backend.Gemm{C: w.DAct, A: w.DX, B: b.fc2.w, Alpha: scale})
-		if mask.Present() {
-			s.ScaleColumns(w.DAct, mask)
-		}
-		s.SwiGLUBackward(backend.SwiGLU{G: g, U: u, DY: w.DAct, DG: g, DU: u})
-		return
-	}
-	s.Gemm(backend.Gemm{C: c.Pre, A: w.DX, B: b.fc2.w, Alpha: scale, Act: backend.GELUGrad, Pre: c.Pre})
-	if mask.Present() {
-		s.ScaleColumns(c.Pre, mask)
-	}
-}
-
-// writerGrad adds the gradients of a writer y = x W^T + b whose output gradient is scale DX.
-func (b *Block) writerGrad(s backend.Stream, weight, bias pair, w *Scratch, x tensor.Tensor, scale float32) {
-	s.Gemm(backend.Gemm{C: weight.g, A: w.DX, TransA: true, B: x, Alpha: scale, Accumulate: w.Accumulate})
-	switch {
-	case !bias.g.Present():
-	case scale == 1:
-		s.ColumnSum(bias.g, w.DX, true)
-	default:
-		s.ColumnSum(w.Row, w.DX, false)
-		s.Axpy(bias.g, w.Row, scale)
-	}
-}
-
-// readerGrad adds the gradients of a reader y = x W^T + b.
-func readerGrad(s backend.Stream, weight, bias pair, dy, x tensor.Tensor, accumulate bool) {
-	s.Gemm(backend.Gemm{C: weight.g, A: dy, TransA: true, B: x, Accumulate: accumulate})
-	if bias.g.Present() {
-		s.ColumnSum(bias.g, dy, true)
+		s.ScaleColumns(x, mask)
 	}
 }
 

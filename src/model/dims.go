@@ -5,18 +5,24 @@ import (
 	"math"
 
 	"cambium/src/arch"
-	"cambium/src/backend"
 	"cambium/src/tensor"
 )
 
-// dims are the sizes and constants that all parts of one Model share.
+// dims are the sizes and constants that all parts of one Model share. Heads, FFN units and rows of the vocabulary are the
+// rank's own.
 type dims struct {
 	tokens, seq              int // N = micro-batch x sequence length, and the sequence length
+	rows                     int // of the residual stream: N, or N/tp with sequence parallelism
 	hidden, ffn              int
 	query, kv                int // H*D, K*D
 	heads, headDim           int
-	vocab, padded            int
+	vocab, padded            int // of the whole vocabulary; rows of the rank's table
+	vocabStart               int // first row of the rank's table
+	headStart, ffnStart      int // first head and FFN unit of the rank
+	dtype                    tensor.DType
 	swiglu, rms, inference   bool
+	recompute                Recompute
+	split                    bool // backward passes come in two parts
 	eps, inputMult           float32
 	attentionScale           float32 // 1/sqrt(D); muP keeps it, since growth keeps D
 	logitScale               float32
@@ -24,24 +30,37 @@ type dims struct {
 	tablesFilled             bool
 	position                 string
 	rotaryBase, rotaryScales float64
+	tp                       *shares
 }
 
-// tables are the cosines and sines of backend.Rotary, [SeqLength, D/2].
-type tables struct{ cos, sin tensor.Tensor }
-
-func newDims(m arch.Model, f arch.Function, o Options) (*dims, error) {
+func newDims(p *Params, f arch.Function, par Parallel, o Options) (*dims, error) {
+	m, g := p.layout.Model, p.layout.Grid
 	if err := check(m, f, o); err != nil {
 		return nil, err
 	}
-	return &dims{
-		tokens: o.MicroBatch * o.SeqLength, seq: o.SeqLength,
-		hidden: m.HiddenSize, ffn: m.FFNHiddenSize, query: m.QuerySize(), kv: m.KVSize(),
-		heads: m.NumAttentionHeads, headDim: m.KVChannels, vocab: m.VocabSize, padded: m.PaddedVocab(1),
-		swiglu: m.SwiGLU, rms: m.RMS(), inference: o.Inference,
+	t := newShares(par)
+	if t.size != g.TP || t.rank != g.Coord(p.rank).TP {
+		return nil, fmt.Errorf("model: a tensor-parallel group of %d ranks, of which this is number %d, for parameters of %s",
+			t.size, t.rank, g.Describe(p.rank))
+	}
+	d := &dims{
+		tokens: o.MicroBatch * o.SeqLength, seq: o.SeqLength, rows: o.MicroBatch * o.SeqLength,
+		hidden: m.HiddenSize, ffn: m.FFNHiddenSize / t.size, query: m.QuerySize() / t.size, kv: m.KVSize() / t.size,
+		heads: m.NumAttentionHeads / t.size, headDim: m.KVChannels, vocab: m.VocabSize, padded: m.PaddedVocab(t.size) / t.size,
+		dtype: p.dtype, swiglu: m.SwiGLU, rms: m.RMS(), inference: o.Inference, recompute: o.Recompute, split: o.SplitBackward,
 		eps: float32(f.NormEps), inputMult: float32(m.InputMult), logitScale: float32(f.LogitScale),
 		attentionScale: float32(1 / math.Sqrt(float64(m.KVChannels))),
-		position:       m.Position, rotaryBase: m.RotaryBase, rotaryScales: m.XPosBase,
-	}, nil
+		position:       m.Position, rotaryBase: m.RotaryBase, rotaryScales: m.XPosBase, tp: t,
+	}
+	d.headStart, d.ffnStart, d.vocabStart = t.rank*d.heads, t.rank*d.ffn, t.rank*d.padded
+	if t.sequence {
+		if d.tokens%t.size != 0 {
+			return nil, fmt.Errorf("model: sequence_parallel: micro_batch_size %d x seq_length %d tokens cannot be split among %d ranks: want a multiple of it",
+				o.MicroBatch, o.SeqLength, t.size)
+		}
+		d.rows = d.tokens / t.size
+	}
+	return d, nil
 }
 
 func check(m arch.Model, f arch.Function, o Options) error {
@@ -79,55 +98,8 @@ func check(m arch.Model, f arch.Function, o Options) error {
 		return fmt.Errorf("model: norm_epsilon is %g: want more than 0", f.NormEps)
 	case m.InputMult == 0 || f.LogitScale == 0:
 		return fmt.Errorf("model: input_mult is %g and the logit scale %g: neither may be 0", m.InputMult, f.LogitScale)
+	case o.SplitBackward && o.Recompute != RecomputeNone:
+		return fmt.Errorf("model: recompute_granularity is %v: a schedule that splits backward passes keeps all activations, so it wants none", o.Recompute)
 	}
 	return nil
-}
-
-// planTables takes memory for the rotary tables. RoPE turns queries and keys alike.
-func (d *dims) planTables(a *backend.Arena) {
-	take := func() tables {
-		return tables{cos: a.Tensor(tensor.F32, d.seq, d.headDim/2), sin: a.Tensor(tensor.F32, d.seq, d.headDim/2)}
-	}
-	switch d.position {
-	case arch.PositionRope:
-		d.queryTables = take()
-		d.keyTables = d.queryTables
-	case arch.PositionXPos:
-		d.queryTables, d.keyTables = take(), take()
-	}
-}
-
-// fillTables computes the rotary tables before the first pass. With w_i = base^(-2i/D), i < D/2:
-//
-//	RoPE (arXiv 2104.09864): cos(n w_i), sin(n w_i)
-//	xPos (arXiv 2212.10554): the same times zeta_i^p for queries and zeta_i^-p for keys,
-//	  zeta_i = (2i + 0.4 D)/(1.4 D),  p = (n - floor(SeqLength/2))/scale base
-//
-// Scores depend on differences of positions only; counting from the middle keeps the powers small.
-func (d *dims) fillTables(s backend.Stream) {
-	if d.tablesFilled || !d.queryTables.cos.Present() {
-		return
-	}
-	d.tablesFilled = true
-	d.fillTable(s, d.queryTables, +1)
-	if d.position == arch.PositionXPos {
-		d.fillTable(s, d.keyTables, -1)
-	}
-}
-
-func (d *dims) fillTable(s backend.Stream, t tables, sign float64) {
-	half, size := d.headDim/2, float64(d.headDim)
-	cos, sin := make([]float32, d.seq*half), make([]float32, d.seq*half)
-	for n := range d.seq {
-		for i := range half {
-			angle, scale := float64(n)*math.Pow(d.rotaryBase, -2*float64(i)/size), 1.0
-			if d.position == arch.PositionXPos {
-				zeta := (2*float64(i) + 0.4*size) / (1.4 * size)
-				scale = math.Pow(zeta, sign*float64(n-d.seq/2)/d.rotaryScales)
-			}
-			cos[n*half+i], sin[n*half+i] = float32(scale*math.Cos(angle)), float32(scale*math.Sin(angle))
-		}
-	}
-	s.Upload(t.cos, tensor.HostBytes(cos))
-	s.Upload(t.sin, tensor.HostBytes(sin))
 }

@@ -15,30 +15,43 @@ const (
 )
 
 // Head is logits = LogitScale norm(x) E^T, with the table E of the embedding when they are tied, and the loss.
-// Rows go through in chunks, so that never more than a chunk of logits exists.
+// Rows go through in chunks, so that never more than a chunk of logits exists. Each tensor-parallel rank has some rows of
+// E, and so some columns of the logits.
 type Head struct {
-	d     *dims
-	ramp  *ramp
-	norm  norm
-	table pair
-	HeadCache
+	d      *dims
+	ramp   *ramp
+	norm   norm
+	table  pair
+	group  int // of table
+	params *Params
+
+	Logits tensor.Tensor // [chunk, rows of the table]
+	Losses tensor.Tensor // fp32 [N]
 }
 
-// HeadCache is the memory of a head.
+// HeadCache is what a head keeps of one micro-batch.
 type HeadCache struct {
-	X, Y       tensor.Tensor // [N, C]
-	Mean, RStd tensor.Tensor // [N]
-	Logits     tensor.Tensor // [chunk, padded vocabulary]
-	Losses     tensor.Tensor // [N]
+	X, Y       tensor.Tensor // [R, C]
+	Mean, RStd tensor.Tensor // fp32 [R]
 }
 
-func (h *HeadCache) plan(a *backend.Arena, d *dims) {
-	h.X, h.Y = a.Tensor(tensor.F32, d.tokens, d.hidden), a.Tensor(tensor.F32, d.tokens, d.hidden)
+func (c *HeadCache) plan(a *backend.Arena, d *dims) {
+	c.X, c.Y = a.Tensor(d.dtype, d.rows, d.hidden), a.Tensor(d.dtype, d.rows, d.hidden)
 	if !d.rms {
-		h.Mean = a.Tensor(tensor.F32, d.tokens)
+		c.Mean = a.Tensor(tensor.F32, d.rows)
 	}
-	h.RStd, h.Losses = a.Tensor(tensor.F32, d.tokens), a.Tensor(tensor.F32, d.tokens)
-	h.Logits = a.Tensor(tensor.F32, chunkRows(d.tokens, d.padded), d.padded)
+	c.RStd = a.Tensor(tensor.F32, d.rows)
+}
+
+// plan takes memory for a chunk of logits: fp32 for inference, else of the activations' type, as their gradient is.
+func (h *Head) plan(a *backend.Arena) {
+	d := h.d
+	h.Losses = a.Tensor(tensor.F32, d.tokens)
+	dtype := d.dtype
+	if d.inference {
+		dtype = tensor.F32
+	}
+	h.Logits = a.Tensor(dtype, chunkRows(d.tokens, d.padded), d.padded)
 }
 
 // chunkRows divides the tokens evenly into as few chunks as the bounds allow.
@@ -48,46 +61,47 @@ func chunkRows(tokens, vocab int) int {
 	return (tokens + chunks - 1) / chunks
 }
 
-func newHead(d *dims, r *ramp, p *Params) Head {
-	h := Head{d: d, ramp: r, norm: newNorm(d, r, p, arch.FinalNormGain, arch.FinalNormShift), table: p.named(arch.WordEmbeddings)}
-	if p.Has(arch.OutputWeight) {
-		h.table = p.named(arch.OutputWeight)
-	}
-	return h
+func newHead(d *dims, r *ramp, p *Params) *Head {
+	return &Head{d: d, ramp: r, norm: newNorm(d, r, p, arch.FinalNormGain, arch.FinalNormShift),
+		table: p.named(outputTable(p.layout.Model)), group: outputGroup(p.layout), params: p}
 }
 
-// Hidden is the final norm: it adds up the residual stream and writes Y.
-func (h *Head) Hidden(s backend.Stream, in Residual) {
-	h.norm.forward(s, in, h.X, h.Y, h.Mean, h.RStd)
+// Hidden is the final norm: it adds up the residual stream and writes c.Y.
+func (h *Head) Hidden(s backend.Stream, in Residual, c *HeadCache) {
+	h.norm.forward(s, in, c.X, c.Y, c.Mean, c.RStd)
 }
 
-// Forward writes the losses of all tokens, given Y.
-func (h *Head) Forward(s backend.Stream, targets tensor.Tensor) {
+// Forward writes the losses of all tokens.
+func (h *Head) Forward(s backend.Stream, c *HeadCache, targets tensor.Tensor) {
+	y := h.d.tp.gather(s, "tp head input", c.Y)
 	for lo := 0; lo < h.d.tokens; lo += h.Logits.Dim(0) {
 		hi := min(lo+h.Logits.Dim(0), h.d.tokens)
-		h.entropy(s, h.Project(s, lo, hi), targets, lo, hi, 0)
+		h.entropy(s, h.project(s, y.Slice(lo, hi)), targets, lo, hi, 0)
 	}
 }
 
-// Project computes the logits of rows [lo, hi), at most a chunk, into the chunk's memory.
-func (h *Head) Project(s backend.Stream, lo, hi int) tensor.Tensor {
-	z := h.Logits.Slice(0, hi-lo)
-	s.Gemm(backend.Gemm{C: z, A: h.Y.Slice(lo, hi), B: h.table.w, TransB: true, Alpha: h.ramp.logitScale})
+// project computes the logits of at most a chunk of rows into the chunk's memory.
+func (h *Head) project(s backend.Stream, y tensor.Tensor) tensor.Tensor {
+	z := h.Logits.Slice(0, y.Dim(0))
+	s.Gemm(backend.Gemm{C: z, A: y, B: h.table.w, TransB: true, Alpha: h.ramp.logitScale})
 	return z
 }
 
-// ForwardBackward writes the losses, the gradient of the residual stream into w.DX, and adds those of the parameters.
-func (h *Head) ForwardBackward(s backend.Stream, targets tensor.Tensor, gradScale float32, w *Scratch) {
-	scale := h.ramp.logitScale
+// ForwardBackward writes the losses and the gradient of the residual stream into dx, and adds those of the parameters. The
+// table's gradient belongs here even when backward passes are split, because its factor, the logits' gradient, exists a
+// chunk at a time. Rows of y that are done with give their place to their own gradient.
+func (h *Head) ForwardBackward(s backend.Stream, c *HeadCache, targets tensor.Tensor, gradScale float32, dx tensor.Tensor, w *Scratch) {
+	tp, scale, add := h.d.tp, h.ramp.logitScale, h.params.accumulates(h.group)
+	y, dy := tp.gather(s, "tp head input", c.Y), tp.partial(w.DY)
 	for lo := 0; lo < h.d.tokens; lo += h.Logits.Dim(0) {
 		hi := min(lo+h.Logits.Dim(0), h.d.tokens)
-		z := h.Project(s, lo, hi)
+		z := h.project(s, y.Slice(lo, hi))
 		h.entropy(s, z, targets, lo, hi, gradScale)
-		s.Gemm(backend.Gemm{C: w.DY.Slice(lo, hi), A: z, B: h.table.w, Alpha: scale})
-		s.Gemm(backend.Gemm{C: h.table.g, A: z, TransA: true, B: h.Y.Slice(lo, hi), Alpha: scale,
-			Accumulate: w.Accumulate || lo > 0})
+		s.Gemm(backend.Gemm{C: h.table.g, A: z, TransA: true, B: y.Slice(lo, hi), Alpha: scale, Accumulate: add || lo > 0})
+		s.Gemm(backend.Gemm{C: dy.Slice(lo, hi), A: z, B: h.table.w, Alpha: scale})
 	}
-	h.norm.backward(s, h.X, w.DY, w.DX, tensor.Tensor{}, h.Mean, h.RStd)
+	tp.add(s, "tp head input gradient", w.DY)
+	h.norm.backward(s, c.X, w.DY, dx, tensor.Tensor{}, c.Mean, c.RStd)
 }
 
 func (h *Head) entropy(s backend.Stream, z, targets tensor.Tensor, lo, hi int, gradScale float32) {

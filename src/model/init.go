@@ -30,17 +30,25 @@ func InitialValues(dst []float32, m arch.Model, t arch.Tensor, seed uint64, lo, 
 	}
 }
 
-// Init sets all weights to their initial values and waits until they are on the device.
+// Init sets all weights to their initial values and waits until they are on the device. They are rounded to the weights'
+// type there, through a buffer of the largest shard.
 func (p *Params) Init(s backend.Stream, seed uint64) error {
 	longest := 0
-	for _, t := range p.tensors {
-		longest = max(longest, t.Len())
+	for _, h := range p.shards {
+		longest = max(longest, h.LocalLen())
 	}
+	staging, err := p.backend.Alloc("staging", longest*tensor.F32.Size())
+	if err != nil {
+		return err
+	}
+	defer p.backend.Free(staging)
 	buf := make([]float32, longest)
-	for _, t := range p.tensors {
-		v := buf[:t.Len()]
-		InitialValues(v, p.model, t, seed, make([]int, len(t.Shape)), t.Shape)
-		s.Upload(p.Weight(t.Name), tensor.HostBytes(v))
+	for _, h := range p.shards {
+		v, w := buf[:h.LocalLen()], p.Weight(h.Name)
+		InitialValues(v, p.layout.Model, h.Tensor, seed, h.Box.Lo, h.Box.Hi)
+		on := tensor.New(staging, 0, tensor.F32, w.Dims()...)
+		s.Upload(on, tensor.HostBytes(v))
+		s.Copy(w, on)
 		if err := s.Sync(); err != nil { // buf is used again
 			return err
 		}

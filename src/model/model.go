@@ -8,120 +8,146 @@ import (
 	"cambium/src/tensor"
 )
 
-// Options are the sizes of a Model's micro-batch.
-type Options struct {
-	MicroBatch, SeqLength int
-	Inference             bool // forward only: one layer's activations instead of all
-}
-
-// Model is a GPT bound to parameters and planned memory. All its calls enqueue work in a stream; a model is used from one
-// stream at a time.
+// Model is a rank's part of a GPT, bound to parameters and planned memory: one or several runs of layers ("chunks"), the
+// embedding on the first virtual stage and the head on the last. All its calls enqueue work in a stream; a model is used
+// from one stream at a time, and all ranks of a tensor-parallel group make the same calls.
 type Model struct {
 	d         *dims
 	backend   backend.Backend
 	params    *Params
+	hooks     Hooks
 	embedding Embedding
-	blocks    []*Block
-	caches    []*Cache // one a block; for inference all the same
-	head      Head
+	head      *Head // absent but on the last stage
+	chunks    []chunk
 	scratch   Scratch
 	ramp      *ramp
 	trains    bool
+	final     int       // group of the final norm
+	shown     HeadCache // of the last ForwardPass of the last virtual stage: see Logits
 	memory    *tensor.Memory
+}
+
+// chunk is one run of layers of the rank.
+type chunk struct {
+	first, last bool // of all virtual stages
+	blocks      []*Block
+	slots       []slot
 }
 
 // New plans all memory of a model over p, labelled "activations". Parameters may be shared by several models, as
 // training and evaluation do.
-func New(b backend.Backend, m arch.Model, f arch.Function, p *Params, o Options) (*Model, error) {
-	d, err := newDims(m, f, o)
+func New(b backend.Backend, f arch.Function, p *Params, par Parallel, o Options) (*Model, error) {
+	d, err := newDims(p, f, par, o)
 	if err != nil {
 		return nil, err
 	}
-	r := &ramp{}
-	x := &Model{d: d, backend: b, params: p, ramp: r, trains: !o.Inference && p.grads != nil}
-	x.embedding, x.head = newEmbedding(d, p), newHead(d, r, p)
-	for l := range m.NumLayers {
-		x.blocks = append(x.blocks, newBlock(d, r, p, l))
+	x := &Model{d: d, backend: b, params: p, hooks: o.Hooks, ramp: &ramp{}, trains: !o.Inference && p.grads != nil,
+		embedding: newEmbedding(d, p), final: p.layout.Model.NumLayers + 1}
+	if err := x.build(o.Slots); err != nil {
+		return nil, err
 	}
 	if x.memory, err = backend.Plan(b, "activations", x.plan); err != nil {
 		return nil, fmt.Errorf("model: activations of %d x %d tokens: %w", o.MicroBatch, o.SeqLength, err)
 	}
+	if c := x.chunks[len(x.chunks)-1]; c.last {
+		x.shown = c.slots[0].head
+	}
 	return x, nil
+}
+
+// build makes the rank's runs of layers.
+func (x *Model) build(slots []int) error {
+	l := x.params.layout
+	g, stage := l.Grid, l.Grid.Coord(x.params.rank).PP
+	count := max(g.Chunks, 1)
+	if slots != nil && len(slots) != count {
+		return fmt.Errorf("model: slots for %d chunks of layers: want %d", len(slots), count)
+	}
+	for c := range count {
+		k := chunk{first: stage == 0 && c == 0, last: stage == g.PP-1 && c == count-1, slots: make([]slot, 1)}
+		if slots != nil {
+			k.slots = make([]slot, max(slots[c], 1))
+		}
+		lo, hi := g.Layers(stage, c, l.Model.NumLayers)
+		if lo == hi {
+			return fmt.Errorf("model: chunk %d of pipeline stage %d has none of num_layers %d: want at least one", c, stage, l.Model.NumLayers)
+		}
+		for n := lo; n < hi; n++ {
+			k.blocks = append(k.blocks, newBlock(x.d, x.ramp, x.params, n))
+		}
+		if k.last {
+			x.head = newHead(x.d, x.ramp, x.params)
+		}
+		x.chunks = append(x.chunks, k)
+	}
+	return nil
 }
 
 // plan takes all memory. It runs twice: see backend.Plan.
 func (x *Model) plan(a *backend.Arena) {
 	d := x.d
 	d.planTables(a)
-	x.ramp.plan(a, d, len(x.blocks))
-	x.caches = x.caches[:0]
-	var c *Cache
-	for range x.blocks {
-		if c == nil || !d.inference {
-			c = &Cache{}
-			c.plan(a, d)
+	d.tp.plan(a, d)
+	x.ramp.plan(a, d, x.params.layout.Model.NumLayers)
+	var common Cache
+	common.plan(a, d, false)
+	for i := range x.chunks {
+		c := &x.chunks[i]
+		for j := range c.slots {
+			c.slots[j].plan(a, d, common, len(c.blocks), c.last)
 		}
-		x.caches = append(x.caches, c)
 	}
-	x.head.plan(a, d)
+	if x.head != nil {
+		x.head.plan(a)
+	}
 	if x.trains {
-		x.scratch.plan(a, d)
+		x.scratch.plan(a, d, x.whole())
 	}
 }
+
+// whole tells whether this rank has all layers in one run.
+func (x *Model) whole() bool { return len(x.chunks) == 1 && x.chunks[0].first && x.chunks[0].last }
 
 // SetMask sets the state of a growth ramp for the passes that follow; the zero Mask ends it. It allocates nothing.
 // Masks name heads and layers that exist: others panic.
 func (x *Model) SetMask(k arch.Mask) { x.ramp.set(k) }
 
-// Forward computes the loss of every token (see Losses). Tokens and targets are int32 [N], the sequences one after
-// another; a negative target counts nothing. Without targets it stops before the logits: see Logits.
+// SetHooks replaces Options.Hooks.
+func (x *Model) SetHooks(h Hooks) { x.hooks = h }
+
+// Forward computes the loss of every token (see Losses) in a model whose layers are all on this rank's stage. Tokens and
+// targets are int32 [N], the sequences one after another; a negative target counts nothing. Without targets it stops
+// before the logits: see Logits.
 func (x *Model) Forward(s backend.Stream, tokens, targets tensor.Tensor) {
-	x.hidden(s, tokens)
+	x.mustBeWhole("Forward")
+	x.ForwardPass(s, Pass{}, tokens, tensor.Tensor{})
 	if targets.Present() {
-		x.head.Forward(s, targets)
+		x.LossPass(s, Pass{}, targets)
 	}
 }
 
-// ForwardBackward computes the losses and adds the gradient of gradScale x sum of losses to the parameters' gradients.
+// ForwardBackward computes the losses and adds the gradient of gradScale x sum of losses to the parameters' gradients, in a
+// model whose layers are all on this rank's stage.
 func (x *Model) ForwardBackward(s backend.Stream, tokens, targets tensor.Tensor, gradScale float32) {
-	if !x.trains {
-		panic("model: ForwardBackward of a model for inference or without gradients")
-	}
-	x.scratch.Accumulate = !x.params.takeRenewed()
-	x.hidden(s, tokens)
-	x.head.ForwardBackward(s, targets, gradScale, &x.scratch)
-	for l := len(x.blocks) - 1; l >= 0; l-- {
-		x.blocks[l].Backward(s, x.caches[l], &x.scratch)
-	}
-	x.embedding.Backward(s, tokens, x.scratch.DX)
+	x.mustBeWhole("ForwardBackward")
+	x.ForwardPass(s, Pass{}, tokens, tensor.Tensor{})
+	x.BackwardPass(s, Pass{}, Back{Tokens: tokens, Targets: targets, GradScale: gradScale, DX: x.scratch.DX})
 }
 
-// hidden runs everything up to the final norm. Each block puts its output where the next norm reads and then
-// overwrites it.
-func (x *Model) hidden(s backend.Stream, tokens tensor.Tensor) {
-	x.d.fillTables(s)
-	x.ramp.refresh(s)
-	stream := Residual{X: x.head.X}
-	if len(x.caches) > 0 {
-		stream.X = x.caches[0].X1
+func (x *Model) mustBeWhole(call string) {
+	if !x.whole() {
+		panic("model: " + call + " of a model whose layers are on several pipeline stages")
 	}
-	x.embedding.Forward(s, tokens, stream.X)
-	for l, b := range x.blocks {
-		out := x.head.Y
-		if l+1 < len(x.blocks) {
-			out = x.caches[l+1].Y1
-		}
-		stream = b.Forward(s, stream, x.caches[l], out)
-	}
-	x.head.Hidden(s, stream)
 }
 
-// Losses is the loss of every token of the last pass, in nats: fp32 [N].
-func (x *Model) Losses() tensor.Tensor { return x.head.Losses }
-
-// Logits computes the logits of the tokens [lo, hi) of the last Forward: fp32 [hi-lo, padded vocabulary], of which the
-// first VocabSize columns mean something. They stay until the next call of any method. At most MaxLogits rows.
-func (x *Model) Logits(s backend.Stream, lo, hi int) tensor.Tensor { return x.head.Project(s, lo, hi) }
+// Losses is the loss of every token of the last pass, in nats: fp32 [N], the same on all tensor-parallel ranks. Absent but
+// on the last pipeline stage.
+func (x *Model) Losses() tensor.Tensor {
+	if x.head == nil {
+		return tensor.Tensor{}
+	}
+	return x.head.Losses
+}
 
 // MaxLogits is the number of rows that Logits gives at most.
 func (x *Model) MaxLogits() int { return x.head.Logits.Dim(0) }
@@ -134,6 +160,9 @@ func (x *Model) SeqLength() int { return x.d.seq }
 
 // VocabSize is the number of real entries of the vocabulary.
 func (x *Model) VocabSize() int { return x.d.vocab }
+
+// Params are the parameters that New was given.
+func (x *Model) Params() *Params { return x.params }
 
 // ActivationBytes is the memory that New planned.
 func (x *Model) ActivationBytes() int { return x.memory.Bytes }

@@ -10,6 +10,7 @@ import (
 	"cambium/src/arch"
 	"cambium/src/backend"
 	"cambium/src/backend/cpu"
+	"cambium/src/layout"
 	"cambium/src/model"
 	"cambium/src/rng"
 	"cambium/src/tensor"
@@ -39,13 +40,13 @@ func newRig(t fataler, m arch.Model, o model.Options, workers int) *rig {
 	r := &rig{b: cpu.New(cpu.Options{Workers: workers})}
 	r.s = r.b.NewStream("test")
 	var err error
-	if r.p, err = model.NewParams(r.b, m, !o.Inference); err != nil {
+	if r.p, err = model.NewParams(r.b, layout.Single(m), 0, model.ParamOptions{Grads: !o.Inference}); err != nil {
 		t.Fatal(err)
 	}
 	if err = r.p.Init(r.s, 7); err != nil {
 		t.Fatal(err)
 	}
-	if r.m, err = model.New(r.b, m, m.Function(), r.p, o); err != nil {
+	if r.m, err = model.New(r.b, m.Function(), r.p, model.Parallel{}, o); err != nil {
 		t.Fatal(err)
 	}
 	n := r.m.Tokens()
@@ -364,7 +365,11 @@ func TestImpossibleModelsAreOneSentence(t *testing.T) {
 	} {
 		m := small()
 		c.change(&m)
-		_, err := model.New(b, m, m.Function(), &model.Params{}, model.Options{MicroBatch: 1, SeqLength: 7})
+		p, err := model.NewParams(b, layout.Single(m), 0, model.ParamOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = model.New(b, m.Function(), p, model.Parallel{}, model.Options{MicroBatch: 1, SeqLength: 7})
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("error %v, want one sentence with %q", err, c.want)
 		}
@@ -375,8 +380,8 @@ func ExampleModel() {
 	m := small()
 	b := cpu.New(cpu.Options{Workers: 1})
 	defer b.Close()
-	p, _ := model.NewParams(b, m, true)
-	x, _ := model.New(b, m, m.Function(), p, model.Options{MicroBatch: 2, SeqLength: 7})
+	p, _ := model.NewParams(b, layout.Single(m), 0, model.ParamOptions{Grads: true})
+	x, _ := model.New(b, m.Function(), p, model.Parallel{}, model.Options{MicroBatch: 2, SeqLength: 7})
 	fmt.Println(x.Tokens(), "tokens,", len(p.Tensors()), "parameters")
 	// Output: 14 tokens, 36 parameters
 }

@@ -2,58 +2,82 @@ package model
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"cambium/src/arch"
 	"cambium/src/backend"
+	"cambium/src/layout"
 	"cambium/src/tensor"
 )
 
-// groupAlign is the number of fp32 elements to which a parameter's start is aligned: 64 bytes, a cache line.
-const groupAlign = 16
+// groupAlign is the number of elements to which a parameter's start is aligned: a cache line, whatever the type.
+const groupAlign = 32
 
-// Params are one rank's parameters: one flat fp32 block of weights and, when asked for, one of gradients, with the
-// tensors in the order of arch.Tensors. Query, key and value lie side by side, as do gate and fc1, so that one GEMM
-// serves them. Gaps of a few elements between other tensors are zero in both blocks and stay zero.
+// Params are one rank's parameters: one flat block of weights and, when asked for, one of fp32 gradients, with the shards in
+// the order of their groups and, within a group, of arch.Tensors. Query, key and value lie side by side, as do gate and
+// fc1, so that one GEMM serves them. Gaps of a few elements between other shards are zero in both blocks and stay zero.
 type Params struct {
 	backend        backend.Backend
-	model          arch.Model
-	tensors        []arch.Tensor
-	at             map[string]int // name -> index into tensors and offsets
-	offsets        []int          // first element of each tensor in its block
+	layout         layout.Layout
+	rank           int
+	dtype          tensor.DType // of the weights
+	shards         []Shard
+	at             map[string]int // name -> index into shards and offsets
+	offsets        []int          // first element of each shard in its block
 	length         int            // elements of a block, gaps included
 	weights, grads *tensor.Memory // grads is nil without gradients
 	kept           [][2]int       // element ranges that a backward pass never overwrites: see RenewGrads
-	renewed        bool           // the next backward pass overwrites the matrices' gradients
+	renewed        []bool         // by group: the next backward pass overwrites the matrices' gradients
 }
 
-// NewParams allocates the parameters of m, all zero, in memory labelled "weights" and "gradients".
-func NewParams(b backend.Backend, m arch.Model, grads bool) (*Params, error) {
-	p := &Params{backend: b, model: m, tensors: m.Tensors(), at: map[string]int{}}
-	for i, t := range p.tensors {
-		if !joinsPrevious(m, t.Name) {
-			p.length = (p.length + groupAlign - 1) / groupAlign * groupAlign
-		}
-		p.at[t.Name] = i
-		p.offsets = append(p.offsets, p.length)
-		p.length += t.Len()
-		if !overwrites(m, t) {
-			p.keep(p.offsets[i], p.length)
-		}
+// ParamOptions say what NewParams allocates.
+type ParamOptions struct {
+	DType tensor.DType // of the weights, and so of the activations: fp32 (the zero value), bf16 or fp16
+	Grads bool         // fp32 gradients beside the weights
+}
+
+// NewParams allocates what a rank holds of a layout made by layout.Weights, all zero, in memory labelled "weights" and "gradients".
+func NewParams(b backend.Backend, l layout.Layout, rank int, o ParamOptions) (*Params, error) {
+	if o.DType != tensor.F32 && o.DType != tensor.BF16 && o.DType != tensor.F16 {
+		return nil, fmt.Errorf("model: weights in %v: want fp32, bf16 or fp16", o.DType)
 	}
+	p := &Params{backend: b, layout: l, rank: rank, dtype: o.DType, at: map[string]int{}}
+	p.place()
 	var err error
-	bytes := p.length * tensor.F32.Size()
-	if p.weights, err = b.Alloc("weights", bytes); err != nil {
+	if p.weights, err = b.Alloc("weights", p.length*o.DType.Size()); err != nil {
 		return nil, fmt.Errorf("model: weights: %w", err)
 	}
-	if !grads {
+	if !o.Grads {
 		return p, nil
 	}
-	if p.grads, err = b.Alloc("gradients", bytes); err != nil {
+	if p.grads, err = b.Alloc("gradients", p.length*tensor.F32.Size()); err != nil {
 		b.Free(p.weights)
 		return nil, fmt.Errorf("model: gradients: %w", err)
 	}
 	return p, nil
+}
+
+// place lists the shards and gives each its offset.
+func (p *Params) place() {
+	l, stage := p.layout, p.layout.Grid.Coord(p.rank).PP
+	for _, s := range l.Local(p.rank) {
+		t := l.Tensors[s.Tensor]
+		p.shards = append(p.shards, Shard{Tensor: t, Box: s.Box, Group: groupOf(l, t, stage)})
+	}
+	slices.SortStableFunc(p.shards, func(a, b Shard) int { return a.Group - b.Group })
+	for i, s := range p.shards {
+		if !joinsPrevious(l.Model, s.Name) {
+			p.length = (p.length + groupAlign - 1) / groupAlign * groupAlign
+		}
+		p.at[s.Name] = i
+		p.offsets = append(p.offsets, p.length)
+		p.length += s.LocalLen()
+		if !overwrites(l, s) {
+			p.keep(p.offsets[i], p.length)
+		}
+	}
+	p.renewed = make([]bool, l.Model.NumLayers+2)
 }
 
 // joinsPrevious tells whether a tensor must start where the one before it ends, because one GEMM reads both.
@@ -62,68 +86,43 @@ func joinsPrevious(m arch.Model, name string) bool {
 		m.SwiGLU && strings.Contains(name, ".mlp.fc1.")
 }
 
-// Tensors is the parameter table, in memory order. The caller must not change it.
-func (p *Params) Tensors() []arch.Tensor { return p.tensors }
+// Layout is what NewParams was given, Rank whose part this is, DType the type of the weights.
+func (p *Params) Layout() layout.Layout { return p.layout }
 
-// Has tells whether a parameter of that name exists.
+// Rank is the rank in the grid whose parameters these are.
+func (p *Params) Rank() int { return p.rank }
+
+// DType is the element type of the weights.
+func (p *Params) DType() tensor.DType { return p.dtype }
+
+// Shards is what the rank holds, in memory order. The caller must not change it.
+func (p *Params) Shards() []Shard { return p.shards }
+
+// Has tells whether the rank holds a part of the parameter of that name.
 func (p *Params) Has(name string) bool { _, ok := p.at[name]; return ok }
 
-// Weight is the parameter of that name, with its shape; the zero Tensor when there is none.
-func (p *Params) Weight(name string) tensor.Tensor { return p.one(p.weights, name) }
+// Weight is the rank's part of the parameter of that name, with the sides of its box; the zero Tensor when there is none.
+func (p *Params) Weight(name string) tensor.Tensor { return p.one(p.weights, p.dtype, name) }
 
-// Grad is the gradient of the parameter of that name; the zero Tensor when there is none.
-func (p *Params) Grad(name string) tensor.Tensor { return p.one(p.grads, name) }
+// Grad is the gradient of Weight, in fp32; the zero Tensor when there is none.
+func (p *Params) Grad(name string) tensor.Tensor { return p.one(p.grads, tensor.F32, name) }
 
 // FlatWeights is the whole block of weights as a vector, FlatGrads that of gradients; equal offsets belong together.
-func (p *Params) FlatWeights() tensor.Tensor { return p.flat(p.weights) }
+func (p *Params) FlatWeights() tensor.Tensor { return p.flat(p.weights, p.dtype) }
 
 // FlatGrads is the whole block of gradients as a vector, absent without gradients.
-func (p *Params) FlatGrads() tensor.Tensor { return p.flat(p.grads) }
+func (p *Params) FlatGrads() tensor.Tensor { return p.flat(p.grads, tensor.F32) }
 
-// ZeroGrads sets all gradients to zero.
-func (p *Params) ZeroGrads(s backend.Stream) {
-	if p.renewed = false; p.grads != nil {
-		s.Fill(p.FlatGrads(), 0)
-	}
-}
-
-// RenewGrads is ZeroGrads for when a ForwardBackward follows, and saves a pass over the memory: it fills vectors only, and lets that
-// pass overwrite the gradients of matrices instead of adding to them. Until then those are stale.
-func (p *Params) RenewGrads(s backend.Stream) {
-	if p.renewed = true; p.grads != nil {
-		g := p.FlatGrads()
-		for _, k := range p.kept {
-			s.Fill(g.Slice(k[0], k[1]), 0)
+// SequencePartial lists the shards whose gradients, under sequence parallelism, are sums over the rank's own rows only, and so
+// have to be added up over the tensor-parallel ranks: gains and shifts of the norms.
+func (p *Params) SequencePartial() []string {
+	var names []string
+	for _, s := range p.shards {
+		if strings.Contains(s.Name, "norm.") {
+			names = append(names, s.Name)
 		}
 	}
-}
-
-// overwrites tells whether a parameter's gradient comes out of one GEMM that may overwrite: a block's matrix, or the
-// table of the output layer. A table that embeds tokens only gets the rows of the tokens that occur.
-func overwrites(m arch.Model, t arch.Tensor) bool {
-	switch {
-	case t.Role == arch.Reader || t.Role == arch.Writer:
-		return true
-	case m.UntieOutput:
-		return t.Name == arch.OutputWeight
-	}
-	return t.Name == arch.WordEmbeddings
-}
-
-// keep adds elements [lo, hi) to the ranges that RenewGrads fills, together with the gap since the last one.
-func (p *Params) keep(lo, hi int) {
-	if n := len(p.kept); n > 0 && lo-p.kept[n-1][1] < groupAlign {
-		p.kept[n-1][1] = hi
-		return
-	}
-	p.kept = append(p.kept, [2]int{lo, hi})
-}
-
-// takeRenewed tells whether this backward pass is the one that overwrites.
-func (p *Params) takeRenewed() bool {
-	is := p.renewed
-	p.renewed = false
-	return is
+	return names
 }
 
 // Close frees the memory. No operation that uses it may be in flight.
@@ -136,37 +135,46 @@ func (p *Params) Close() {
 	p.weights, p.grads = nil, nil
 }
 
-func (p *Params) flat(mem *tensor.Memory) tensor.Tensor {
+func (p *Params) flat(mem *tensor.Memory, d tensor.DType) tensor.Tensor {
 	if mem == nil {
 		return tensor.Tensor{}
 	}
-	return tensor.New(mem, 0, tensor.F32, p.length)
+	return tensor.New(mem, 0, d, p.length)
 }
 
-func (p *Params) one(mem *tensor.Memory, name string) tensor.Tensor {
+func (p *Params) one(mem *tensor.Memory, d tensor.DType, name string) tensor.Tensor {
 	i, ok := p.at[name]
 	if !ok {
 		return tensor.Tensor{}
 	}
-	return p.view(mem, name, p.tensors[i].Shape...)
+	return p.view(mem, d, name, p.shards[i].Box.Dims()...)
 }
 
-// view is a tensor of any shape that starts where the named parameter does: joined parameters are seen as one matrix
-// or vector. Absent when the parameter or the memory is.
-func (p *Params) view(mem *tensor.Memory, name string, dims ...int) tensor.Tensor {
+// view is a tensor of any shape that starts where the named shard does: joined shards are seen as one matrix or vector.
+// Absent when the shard or the memory is.
+func (p *Params) view(mem *tensor.Memory, d tensor.DType, name string, dims ...int) tensor.Tensor {
 	i, ok := p.at[name]
 	if !ok || mem == nil {
 		return tensor.Tensor{}
 	}
-	return tensor.New(mem, p.offsets[i]*tensor.F32.Size(), tensor.F32, dims...)
+	return tensor.New(mem, p.offsets[i]*d.Size(), d, dims...)
 }
 
 // pair is a parameter and its gradient.
 type pair struct{ w, g tensor.Tensor }
 
 func (p *Params) pair(name string, dims ...int) pair {
-	return pair{w: p.view(p.weights, name, dims...), g: p.view(p.grads, name, dims...)}
+	return pair{w: p.view(p.weights, p.dtype, name, dims...), g: p.view(p.grads, tensor.F32, name, dims...)}
 }
 
-// named is the pair of one whole parameter.
+// named is the pair of one whole shard.
 func (p *Params) named(name string) pair { return pair{w: p.Weight(name), g: p.Grad(name)} }
+
+// Tensors are the global parameters of which the rank holds a part, in memory order.
+func (p *Params) Tensors() []arch.Tensor {
+	var out []arch.Tensor
+	for _, s := range p.shards {
+		out = append(out, s.Tensor)
+	}
+	return out
+}

@@ -7,6 +7,7 @@ import (
 
 	"cambium/src/arch"
 	"cambium/src/backend/cpu"
+	"cambium/src/layout"
 	"cambium/src/model"
 )
 
@@ -46,7 +47,7 @@ func TestJoinedParametersAreOneMatrix(t *testing.T) {
 	m.SwiGLU, m.HiddenSize = true, 21
 	b := cpu.New(cpu.Options{Workers: 1})
 	defer b.Close()
-	p, err := model.NewParams(b, m, true)
+	p, err := model.NewParams(b, layout.Single(m), 0, model.ParamOptions{Grads: true})
 	if err != nil {
 		t.Fatal(err)
 	}

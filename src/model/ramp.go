@@ -14,10 +14,10 @@ type ramp struct {
 	active, changed bool // changed: the device's vectors are out of date
 	v, logitScale   float32
 	norm            backend.NormMask
-	oldFFN          int // 0: FFN did not grow
-	anyHead         bool
-	newHead, isNew  []bool        // by head, by layer
-	ffn, heads      tensor.Tensor // [F], [H]: 1 for the old, V for the new
+	oldFFN          int // units of the rank that are old
+	anyFFN, anyHead bool
+	newHead, isNew  []bool        // by head of the rank, by layer of the model
+	ffn, heads      tensor.Tensor // [F], [H] of the rank: 1 for the old, V for the new
 }
 
 func (r *ramp) plan(a *backend.Arena, d *dims, layers int) {
@@ -26,7 +26,7 @@ func (r *ramp) plan(a *backend.Arena, d *dims, layers int) {
 	r.ffn, r.heads = a.Tensor(tensor.F32, d.ffn), a.Tensor(tensor.F32, d.heads)
 }
 
-// set takes over a mask. The norms' divisor is the hidden size (folded gains), or S for MSG's statistics.
+// set takes over a mask, which counts heads and FFN units of the whole model. The norms' divisor is the hidden size (folded gains), or S for MSG's statistics.
 func (r *ramp) set(k arch.Mask) {
 	*r = ramp{d: r.d, newHead: r.newHead, isNew: r.isNew, ffn: r.ffn, heads: r.heads, logitScale: r.d.logitScale}
 	clear(r.newHead)
@@ -42,9 +42,11 @@ func (r *ramp) set(k arch.Mask) {
 		}
 		r.norm = backend.NormMask{Old: k.OldHidden, V: r.v, Divisor: float32(divisor)}
 	}
-	r.oldFFN = k.OldFFN
+	r.anyFFN, r.oldFFN = k.OldFFN > 0, min(max(k.OldFFN-r.d.ffnStart, 0), r.d.ffn)
 	for _, h := range k.NewHeads {
-		r.newHead[h], r.anyHead = true, true
+		if h -= r.d.headStart; h >= 0 && h < r.d.heads {
+			r.newHead[h], r.anyHead = true, true
+		}
 	}
 	for _, l := range k.NewLayers {
 		r.isNew[l] = true
@@ -60,7 +62,7 @@ func (r *ramp) refresh(s backend.Stream) {
 		return
 	}
 	r.changed = false
-	if r.oldFFN > 0 {
+	if r.anyFFN {
 		s.Fill(r.ffn.Slice(0, r.oldFFN), 1)
 		s.Fill(r.ffn.Slice(r.oldFFN, r.d.ffn), r.v)
 	}
@@ -85,7 +87,7 @@ func (r *ramp) branch(layer int) float32 {
 
 // ffnMask is the vector for backend.ScaleColumns in a layer, or absent.
 func (r *ramp) ffnMask(layer int) tensor.Tensor {
-	if r.active && r.oldFFN > 0 && !r.isNew[layer] {
+	if r.active && r.anyFFN && !r.isNew[layer] {
 		return r.ffn
 	}
 	return tensor.Tensor{}

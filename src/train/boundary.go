@@ -78,7 +78,7 @@ const probeWindows = 16
 func (r *rank) probe(stage, shape int, state growth.State, k arch.Mask) (float64, error) {
 	t := r.cfg.Stages[stage].Train
 	o := model.Options{MicroBatch: t.MicroBatchSize, SeqLength: t.SeqLength, Inference: true}
-	m, err := model.New(r.backend, r.cfg.Stages[shape].Model, r.functions[shape], state.Params, o)
+	m, err := model.New(r.backend, r.functions[shape], state.Params, model.Parallel{}, o)
 	if err != nil {
 		return 0, err
 	}

@@ -40,7 +40,7 @@ func (r *rank) sample() (string, error) {
 	}
 	s := &r.cfg.Stages[r.stage]
 	r.dismantle()
-	m, err := model.New(r.backend, s.Model, r.function, r.state.Params, model.Options{MicroBatch: 1, SeqLength: s.Train.SeqLength, Inference: true})
+	m, err := model.New(r.backend, r.function, r.state.Params, model.Parallel{}, model.Options{MicroBatch: 1, SeqLength: s.Train.SeqLength, Inference: true})
 	if err != nil {
 		return "", err
 	}

@@ -10,6 +10,7 @@ import (
 	"cambium/src/eval"
 	"cambium/src/grid"
 	"cambium/src/growth"
+	"cambium/src/layout"
 	"cambium/src/model"
 	"cambium/src/optim"
 	"cambium/src/schedule"
@@ -76,7 +77,7 @@ func (r *rank) enter() error {
 		return err
 	}
 	m := r.cfg.Stages[r.stage].Model
-	if r.state.Params, err = model.NewParams(r.backend, m, true); err != nil {
+	if r.state.Params, err = model.NewParams(r.backend, layout.Single(m), 0, model.ParamOptions{Grads: true}); err != nil {
 		return err
 	}
 	if r.state.Optimizer, err = optim.New(r.backend, r.dp, r.state.Params, r.optimizerConfig()); err != nil {
@@ -117,7 +118,7 @@ func (r *rank) regroup() error {
 func (r *rank) build() (err error) {
 	s := &r.cfg.Stages[r.stage]
 	o := model.Options{MicroBatch: s.Train.MicroBatchSize, SeqLength: s.Train.SeqLength}
-	if r.model, err = model.New(r.backend, s.Model, r.function, r.state.Params, o); err != nil {
+	if r.model, err = model.New(r.backend, r.function, r.state.Params, model.Parallel{}, o); err != nil {
 		return err
 	}
 	if r.eval, err = eval.New(r.backend, r.model); err != nil {

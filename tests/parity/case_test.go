@@ -11,6 +11,7 @@ import (
 	"cambium/src/arch"
 	"cambium/src/backend"
 	"cambium/src/backend/cpu"
+	"cambium/src/layout"
 	"cambium/src/model"
 	"cambium/src/safetensors"
 	"cambium/src/tensor"
@@ -81,10 +82,10 @@ func (c *recorded) build(rank, ranks int, inference bool) (*world, error) {
 	w := &world{c: c, b: cpu.New(cpu.Options{Workers: 2}), rank: rank, batch: c.MicroBatch / ranks}
 	w.s = w.b.NewStream("test")
 	var err error
-	if w.p, err = model.NewParams(w.b, c.Model, !inference); err != nil {
+	if w.p, err = model.NewParams(w.b, layout.Single(c.Model), 0, model.ParamOptions{Grads: !inference}); err != nil {
 		return nil, err
 	}
-	w.m, err = model.New(w.b, c.Model, c.Function, w.p, model.Options{MicroBatch: w.batch, SeqLength: c.SeqLength, Inference: inference})
+	w.m, err = model.New(w.b, c.Function, w.p, model.Parallel{}, model.Options{MicroBatch: w.batch, SeqLength: c.SeqLength, Inference: inference})
 	if err != nil {
 		return nil, err
 	}

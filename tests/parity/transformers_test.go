@@ -10,6 +10,7 @@ import (
 	"cambium/src/arch"
 	"cambium/src/backend/cpu"
 	"cambium/src/hf"
+	"cambium/src/layout"
 	"cambium/src/model"
 	"cambium/src/rng"
 	"cambium/src/tensor"
@@ -128,7 +129,7 @@ func logitsOf(t *testing.T, m arch.Model, f arch.Function, get func(string) ([]f
 	b := cpu.New(cpu.Options{Workers: 1})
 	defer b.Close()
 	s := b.NewStream("test")
-	p, err := model.NewParams(b, m, false)
+	p, err := model.NewParams(b, layout.Single(m), 0, model.ParamOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func logitsOf(t *testing.T, m arch.Model, f arch.Function, get func(string) ([]f
 		}
 		copy(p.Weight(x.Name).F32(), v)
 	}
-	x, err := model.New(b, m, f, p, model.Options{MicroBatch: len(tokens), SeqLength: len(tokens[0]), Inference: true})
+	x, err := model.New(b, f, p, model.Parallel{}, model.Options{MicroBatch: len(tokens), SeqLength: len(tokens[0]), Inference: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"cambium/src/backend"
 	"cambium/src/backend/cpu"
 	"cambium/src/eval"
+	"cambium/src/layout"
 	"cambium/src/model"
 )
 
@@ -30,7 +31,7 @@ func (s *Snapshot) Load(threads, microBatch, seqLength int) (l *Live, err error)
 		}
 	}()
 	stream := b.NewStream("compute")
-	params, err := model.NewParams(b, s.Model, false)
+	params, err := model.NewParams(b, layout.Single(s.Model), 0, model.ParamOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func (s *Snapshot) Load(threads, microBatch, seqLength int) (l *Live, err error)
 			return nil, err
 		}
 	}
-	m, err := model.New(b, s.Model, s.Function, params, model.Options{MicroBatch: microBatch, SeqLength: seqLength, Inference: true})
+	m, err := model.New(b, s.Function, params, model.Parallel{}, model.Options{MicroBatch: microBatch, SeqLength: seqLength, Inference: true})
 	if err != nil {
 		return nil, err
 	}
