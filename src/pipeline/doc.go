@@ -3,5 +3,6 @@
 //
 // Numbers of stages and micro-batches begin at 0. Consecutive communication instructions are one group, posted
 // together (ncclGroupStart, MPI_Waitall): that is what keeps two neighbours that send to each other from waiting for
-// ever. Simulate holds to that rule, with sends that wait for their receiver.
+// ever. Between two stages messages meet in the order in which both post them. Simulate holds to these rules, with sends that
+// wait for their receiver. Slots and Messages deal out the memory that an executor needs.
 package pipeline

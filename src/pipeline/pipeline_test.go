@@ -16,31 +16,51 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden transcripts")
 
-var makers = []struct {
-	name string
-	make func(stages, microBatches int) Schedule
-}{{"gpipe", GPipe}, {"1f1b", OneFOneB}}
+// halves makes the passes that Costs splits equal to the whole.
+var halves = Costs{Forward: 1, Backward: 2, BackwardInput: 1, BackwardWeight: 1}
 
 // A transcript shows lists and timeline of a schedule, for people to read.
 func TestTranscripts(t *testing.T) {
-	for _, m := range makers {
-		for _, size := range [][2]int{{1, 3}, {2, 4}, {4, 2}, {4, 8}} {
-			name := fmt.Sprintf("%s-%d-stages-%d-micro-batches", m.name, size[0], size[1])
-			t.Run(name, func(t *testing.T) { golden(t, name, transcript(t, m.make(size[0], size[1]))) })
+	for _, c := range []struct {
+		name                  string
+		stages, chunks, micro int
+	}{
+		{NameGPipe, 1, 1, 3}, {NameGPipe, 2, 1, 4}, {NameGPipe, 4, 1, 2}, {NameGPipe, 4, 1, 8},
+		{Name1F1B, 1, 1, 3}, {Name1F1B, 2, 1, 4}, {Name1F1B, 4, 1, 2}, {Name1F1B, 4, 1, 8},
+		{NameInterleaved, 2, 2, 4}, {NameInterleaved, 4, 2, 8}, {NameInterleaved, 2, 3, 2},
+		{NameZeroBubble, 1, 1, 3}, {NameZeroBubble, 2, 1, 4}, {NameZeroBubble, 4, 1, 2}, {NameZeroBubble, 4, 1, 8},
+	} {
+		name := fmt.Sprintf("%s-%d-stages-%d-micro-batches", c.name, c.stages, c.micro)
+		if c.chunks > 1 {
+			name = fmt.Sprintf("%s-%d-stages-%d-chunks-%d-micro-batches", c.name, c.stages, c.chunks, c.micro)
 		}
+		t.Run(name, func(t *testing.T) {
+			s, err := Make(c.name, c.stages, c.chunks, c.micro)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name, transcript(t, s))
+		})
 	}
+	t.Run("forward-only", func(t *testing.T) {
+		golden(t, "forward-only-3-stages-2-chunks-4-micro-batches", transcript(t, ForwardOnly(3, 2, 4)))
+	})
 }
 
 func transcript(t *testing.T, s Schedule) string {
-	line, err := Simulate(s, Costs{1, 2})
+	line, err := Simulate(s, halves)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var b strings.Builder
 	b.WriteString(line.String())
 	fmt.Fprintf(&b, "bubble share %.4f\n", line.BubbleShare())
+	what := "micro-batches"
+	if s.Chunks() > 1 {
+		what = "passes"
+	}
 	for stage, list := range s {
-		fmt.Fprintf(&b, "\nstage %d, at most %d micro-batches alive:\n%v\n", stage, PeakActivations(list), list)
+		fmt.Fprintf(&b, "\nstage %d, at most %d %s alive:\n%v\n", stage, PeakActivations(list), what, list)
 	}
 	return b.String()
 }
@@ -62,44 +82,228 @@ func golden(t *testing.T, name, got string) {
 }
 
 func sizes(rt *rapid.T) (stages, microBatches int) {
-	return rapid.IntRange(1, 12).Draw(rt, "stages"), rapid.IntRange(1, 24).Draw(rt, "micro-batches")
+	return rapid.IntRange(1, 8).Draw(rt, "stages"), rapid.IntRange(1, 16).Draw(rt, "micro-batches")
 }
 
-// Simulate is the judge: every pass once, nothing before what it needs, no stage waits for ever.
+func cost(rt *rapid.T, what string) int { return rapid.IntRange(1, 9).Draw(rt, what) }
+
+// Simulate is the judge: every pass once, nothing before what it needs, every message meets its own, no stage waits for ever.
 func TestEveryScheduleIsValidAndHasTheKnownBubble(t *testing.T) {
-	for _, m := range makers {
-		t.Run(m.name, rapid.MakeCheck(func(rt *rapid.T) {
-			p, n := sizes(rt)
-			costs := Costs{rapid.IntRange(1, 5).Draw(rt, "forward"), rapid.IntRange(1, 9).Draw(rt, "backward")}
-			line, err := Simulate(m.make(p, n), costs)
-			if err != nil {
-				rt.Fatal(err)
+	for _, name := range Names() {
+		t.Run(name, rapid.MakeCheck(func(rt *rapid.T) {
+			p, m := sizes(rt)
+			v, split := 1, cost(rt, "half")
+			f, b := cost(rt, "forward"), cost(rt, "backward")
+			switch name {
+			case NameInterleaved:
+				v, m = rapid.IntRange(1, 4).Draw(rt, "chunks"), p*rapid.IntRange(1, 4).Draw(rt, "rounds")
+			case NameZeroBubble:
+				m, f, b = max(m, p), split, 2*split
 			}
-			want := float64(p-1) / float64(n+p-1)
-			if got := line.BubbleShare(); math.Abs(got-want) > 1e-12 {
+			line := judged(rt, name, p, v, m, Costs{f, b, split, split})
+			if got, want := line.BubbleShare(), KnownBubble(name, p, v, m); math.Abs(got-want) > 1e-12 {
 				rt.Fatalf("bubble share %v, want %v", got, want)
-			}
-			if want := (n + p - 1) * (costs.Forward + costs.Backward); line.Length != want {
-				rt.Fatalf("takes %d, want %d", line.Length, want)
 			}
 		}))
 	}
 }
 
-func TestPeakActivations(t *testing.T) {
+func judged(rt *rapid.T, name string, p, v, m int, c Costs) Timeline {
+	s, err := Make(name, p, v, m)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	line, err := Simulate(s, c)
+	if err != nil {
+		rt.Fatalf("%s of %d stages, %d chunks, %d micro-batches: %v", name, p, v, m, err)
+	}
+	if s.MicroBatches() != m || s.Chunks() != v || len(s) != p {
+		rt.Fatalf("%s has %d micro-batches, %d chunks", name, s.MicroBatches(), s.Chunks())
+	}
+	return line
+}
+
+// The bubble of ZB-H1 where the halves differ (arXiv 2401.10241, table 1), in time units.
+func TestZeroBubbleWaitsForTheInputHalfAlone(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		p, n := sizes(rt)
-		for stage, list := range OneFOneB(p, n) {
-			if got, want := PeakActivations(list), min(p-stage, n); got != want {
-				rt.Fatalf("1F1B stage %d of %d: %d alive, want %d", stage, p, got, want)
+		p := rapid.IntRange(1, 8).Draw(rt, "stages")
+		m := p + rapid.IntRange(0, 12).Draw(rt, "more")
+		f, b := cost(rt, "forward"), cost(rt, "input half")
+		w := rapid.IntRange(1, min(f, b)).Draw(rt, "weight half")
+		line := judged(rt, NameZeroBubble, p, 1, m, Costs{BackwardInput: b, BackwardWeight: w, Forward: f})
+		if want := m*(f+b+w) + (p-1)*(f+b-w); line.Length != want {
+			rt.Fatalf("%d stages, %d micro-batches, f %d b %d w %d: takes %d, want %d", p, m, f, b, w, line.Length, want)
+		}
+	})
+}
+
+// Any number of micro-batches, unequal stages: slower perhaps, but every pass is made and nobody waits for ever.
+func TestSchedulesAreValidForAnySizes(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		p, m := sizes(rt)
+		v := rapid.IntRange(1, 4).Draw(rt, "chunks")
+		costs := func(v int) []Costs {
+			out := make([]Costs, p*v)
+			for i := range out {
+				out[i] = Costs{cost(rt, "f"), cost(rt, "b"), cost(rt, "bi"), cost(rt, "w")}
+			}
+			return out
+		}
+		for _, s := range []Schedule{GPipe(p, m), OneFOneB(p, m), ZBH1(p, m)} {
+			if _, err := Simulate(s, costs(1)...); err != nil {
+				rt.Fatal(err)
 			}
 		}
-		for stage, list := range GPipe(p, n) {
-			if got := PeakActivations(list); got != n {
-				rt.Fatalf("GPipe stage %d of %d: %d alive, want %d", stage, p, got, n)
+		for _, s := range []Schedule{Interleaved(p, v, m*p), ForwardOnly(p, v, m)} {
+			if _, err := Simulate(s, costs(v)...); err != nil {
+				rt.Fatalf("%d stages, %d chunks, %d micro-batches: %v", p, v, m, err)
+			}
+		}
+		if _, err := Simulate(OneFOneB(p, m), make([]Costs, p+1)...); err == nil {
+			rt.Fatal("costs of more stages than there are were accepted")
+		}
+	})
+}
+
+func TestPeakActivations(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		p, m := sizes(rt)
+		v := rapid.IntRange(1, 4).Draw(rt, "chunks")
+		check := func(name string, s Schedule, want func(stage int) int) {
+			for stage, list := range s {
+				if got := PeakActivations(list); got != want(stage) {
+					rt.Fatalf("%s stage %d of %d, %d chunks, %d micro-batches: %d alive, want %d", name, stage, p, v, m, got, want(stage))
+				}
+			}
+		}
+		check("GPipe", GPipe(p, m), func(int) int { return m })
+		check("1F1B", OneFOneB(p, m), func(stage int) int { return min(p-stage, m) })
+		check("ZB-H1", ZBH1(p, m), func(int) int { return min(p, m) })
+		m *= p
+		check("interleaved", Interleaved(p, v, m), func(stage int) int { return min(2*(p-1-stage)+(v-1)*p+1, v*m) })
+	})
+}
+
+// As many slots as passes of a chunk are alive together, and no slot is dealt out before it is free.
+func TestSlotsAreNeverSharedAndNeverWasted(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		p, m := sizes(rt)
+		v := rapid.IntRange(1, 4).Draw(rt, "chunks")
+		for name, s := range map[string]Schedule{
+			"GPipe": GPipe(p, m), "1F1B": OneFOneB(p, m), "ZB-H1": ZBH1(p, m), "interleaved": Interleaved(p, v, m*p), "forward": ForwardOnly(p, v, m),
+		} {
+			for stage, list := range s {
+				slot, perChunk := Slots(list)
+				checkSlots(rt, fmt.Sprintf("%s stage %d of %d, %d micro-batches", name, stage, p, m), list, slot, perChunk)
+				if total := sum(perChunk); name != "forward" && v == 1 && total != PeakActivations(list) {
+					rt.Fatalf("%s stage %d of %d: %d slots for %d passes alive", name, stage, p, total, PeakActivations(list))
+				}
 			}
 		}
 	})
+}
+
+func sum(n []int) (total int) {
+	for _, x := range n {
+		total += x
+	}
+	return total
+}
+
+func checkSlots(rt *rapid.T, name string, list []Instruction, slot, perChunk []int) {
+	type place struct{ chunk, slot int }
+	alive := map[place]int{} // micro-batch
+	most := make([]int, len(perChunk))
+	for n, i := range list {
+		where := place{i.Chunk, slot[n]}
+		holder, held := alive[where]
+		switch {
+		case slot[n] == Unused:
+			if i.Op != SendBackward {
+				rt.Fatalf("%s: %v has no slot", name, i)
+			}
+			continue
+		case slot[n] >= perChunk[i.Chunk]:
+			rt.Fatalf("%s: %v is in slot %d of %d", name, i, slot[n], perChunk[i.Chunk])
+		case held && holder != i.MicroBatch:
+			rt.Fatalf("%s: %v is in slot %d, which micro-batch %d holds", name, i, slot[n], holder)
+		case !held && i.Op != RecvForward && i.Op != Forward:
+			rt.Fatalf("%s: %v is in slot %d, which nobody filled", name, i, slot[n])
+		}
+		alive[where] = i.MicroBatch
+		count := 0
+		for x := range alive {
+			if x.chunk == i.Chunk {
+				count++
+			}
+		}
+		most[i.Chunk] = max(most[i.Chunk], count)
+		later := list[n+1:]
+		if !slices.ContainsFunc(later, func(j Instruction) bool { return j.pass() == i.pass() && j.Op != SendBackward }) {
+			delete(alive, where)
+		}
+	}
+	if len(alive) > 0 || !slices.Equal(most, perChunk) {
+		rt.Fatalf("%s: %v slots, want %v; %v are never free", name, perChunk, most, alive)
+	}
+}
+
+// What a message carries stays until it is sent, and what is received until it is used.
+func TestMessagesKeepTheirMemory(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		p, m := sizes(rt)
+		v := rapid.IntRange(1, 4).Draw(rt, "chunks")
+		for _, s := range []Schedule{GPipe(p, m), OneFOneB(p, m), ZBH1(p, m), Interleaved(p, v, m*p), ForwardOnly(p, v, m)} {
+			for stage, list := range s {
+				buffer, outputs, gradients := Messages(list)
+				out, grad := map[int]pass{}, map[int]pass{}
+				for n, i := range list {
+					b := buffer[n]
+					switch i.Op {
+					case Forward:
+						if _, held := out[b]; held || b >= outputs {
+							rt.Fatalf("stage %d: %v writes output %d of %d, which waits to be sent", stage, i, b, outputs)
+						}
+						if b != Unused {
+							out[b] = i.pass()
+						}
+					case SendForward:
+						if out[b] != i.pass() {
+							rt.Fatalf("stage %d: %v sends output %d, which holds %v", stage, i, b, out[b])
+						}
+						delete(out, b)
+					case RecvBackward:
+						if _, held := grad[b]; held || b >= gradients {
+							rt.Fatalf("stage %d: %v writes gradient %d of %d, which is in use", stage, i, b, gradients)
+						}
+						grad[b] = i.pass()
+					case Backward, BackwardInput:
+						if x, held := grad[b]; held && x != i.pass() || b >= gradients || b == Unused {
+							rt.Fatalf("stage %d: %v reads gradient %d of %d, which holds %v", stage, i, b, gradients, x)
+						}
+						grad[b] = i.pass()
+						if stage == 0 && i.Chunk == 0 {
+							delete(grad, b)
+						}
+					case SendBackward:
+						if grad[b] != i.pass() {
+							rt.Fatalf("stage %d: %v sends gradient %d, which holds %v", stage, i, b, grad[b])
+						}
+						delete(grad, b)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestSchedulesThatCannotBeSayWhy(t *testing.T) {
+	if _, err := Make("2f2b", 2, 1, 4); err == nil || !strings.Contains(err.Error(), `unknown schedule "2f2b": want one of [gpipe 1f1b interleaved zero-bubble]`) {
+		t.Error(err)
+	}
+	if _, err := Make(NameInterleaved, 3, 2, 4); err == nil || !strings.Contains(err.Error(), "4 micro-batches on 3 stages: an interleaved schedule needs a multiple") {
+		t.Error(err)
+	}
 }
 
 // A judge that accepts everything is worth nothing: any single change to a valid schedule must be found out, or leave a
@@ -126,7 +330,10 @@ func TestSimulateFindsFaults(t *testing.T) {
 	}{
 		{"no receive", 1, drop(RecvForward), "before its activations were received"},
 		{"no gradients", 1, drop(RecvBackward), "before its gradients were received"},
-		{"no send", 0, drop(SendForward), "wait for each other"},
+		{"no send", 0, drop(SendForward), "RF0 meets SF1 of stage 0"},
+		{"never sends", 0, func(l []Instruction) []Instruction {
+			return slices.DeleteFunc(l, func(x Instruction) bool { return x.Op == SendForward })
+		}, "wait for each other"},
 		{"no forward", 0, drop(Forward), "SF0 comes before the forward pass"},
 		{"no backward", 1, drop(Backward), "SB0 comes before the backward pass"},
 		{"no backward at the end", 2, drop(Backward), "SB0 comes before the backward pass"},
@@ -140,11 +347,41 @@ func TestSimulateFindsFaults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := OneFOneB(3, 4)
 			s[c.stage] = c.change(s[c.stage])
-			_, err := Simulate(s, Costs{1, 1})
+			_, err := Simulate(s, Costs{Forward: 1, Backward: 1})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error is %v, want %q in it", err, c.want)
 			}
 		})
+	}
+}
+
+// The same for the halves of a split backward pass.
+func TestSimulateFindsFaultsOfHalves(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		stage int
+		list  []Instruction
+		want  string
+	}{
+		{"weights first", 0, []Instruction{{Op: Forward}, {Op: BackwardWeight}, {Op: BackwardInput}}, "W0 comes before the gradients of the activations"},
+		{"weights never", 0, []Instruction{{Op: Forward}, {Op: BackwardInput}}, "never computes the gradients of the weights"},
+		{"both halves and the whole", 0, []Instruction{{Op: Forward}, {Op: BackwardInput}, {Op: Backward}}, "B0 comes twice"},
+		{"a half twice", 0, []Instruction{{Op: Forward}, {Op: Backward}, {Op: BackwardWeight}}, "W0 comes twice"},
+	} {
+		if _, err := Simulate(Schedule{c.list}, halves); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v, want %q in it", c.name, err, c.want)
+		}
+	}
+}
+
+// Two stages that talk in both directions over both wires: order is all that tells messages apart.
+func TestSimulateFindsMessagesThatMeetOthers(t *testing.T) {
+	s := Interleaved(2, 2, 4)
+	list := s[1]
+	i := slices.IndexFunc(list, func(x Instruction) bool { return x.Op == RecvBackward })
+	list[i-1], list[i] = list[i], list[i-1]
+	if _, err := Simulate(s, halves); err == nil || !strings.Contains(err.Error(), "meets") {
+		t.Error(err)
 	}
 }
 
@@ -154,7 +391,7 @@ func TestSimulateFindsSendsThatWaitForEachOther(t *testing.T) {
 		{{Op: Forward}, {Op: SendForward}, {Op: Forward, MicroBatch: 1}, {Op: SendForward, MicroBatch: 1}, {Op: Forward, MicroBatch: 2}, {Op: RecvBackward}, {Op: Backward}},
 		{{Op: RecvForward}, {Op: Forward}, {Op: Backward}, {Op: SendBackward}, {Op: Forward, MicroBatch: 1}},
 	}
-	_, err := Simulate(s, Costs{1, 1})
+	_, err := Simulate(s, Costs{Forward: 1, Backward: 1})
 	if err == nil || !strings.Contains(err.Error(), "wait for each other: stage 0 in SF1, stage 1 in SB0") {
 		t.Error(err)
 	}
@@ -167,7 +404,7 @@ func TestSimulateKnowsChunks(t *testing.T) {
 		{i(Forward, 0), i(SendForward, 0), i(RecvForward, 1), i(Forward, 1), i(SendForward, 1), i(RecvBackward, 1), i(Backward, 1), i(SendBackward, 1), i(RecvBackward, 0), i(Backward, 0)},
 		{i(RecvForward, 0), i(Forward, 0), i(SendForward, 0), i(RecvForward, 1), i(Forward, 1), i(Backward, 1), i(SendBackward, 1), i(RecvBackward, 0), i(Backward, 0), i(SendBackward, 0)},
 	}
-	line, err := Simulate(s, Costs{1, 2})
+	line, err := Simulate(s, Costs{Forward: 1, Backward: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

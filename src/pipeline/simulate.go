@@ -6,26 +6,22 @@ import (
 )
 
 // Costs are the durations of one pass through one chunk, in any unit. Messages take no time.
-type Costs struct{ Forward, Backward int }
-
-// Span is a computation in a Timeline: it runs in [Start, End).
-type Span struct {
-	Instruction
-	Start, End int
-}
-
-// Timeline is when each stage computes what.
-type Timeline struct {
-	Spans  [][]Span // by stage
-	Length int      // when the last span ends
-	chunks int
+type Costs struct {
+	Forward, Backward             int
+	BackwardInput, BackwardWeight int // of schedules that split the backward pass
 }
 
 // Simulate runs a schedule: a stage goes through its list, a group of messages lasts until each has met its
-// counterpart. It returns an error that names stages and instructions when the schedule computes something too early,
-// twice or not at all, or when stages wait for each other for ever.
-func Simulate(s Schedule, c Costs) (Timeline, error) {
-	sim := newSimulation(s, c)
+// counterpart. Between two stages messages meet in the order in which each side posts them, as everywhere in MPI and
+// NCCL. It returns an error that names stages and instructions when the schedule computes something too early, twice or not at
+// all, when a message meets another than its own, or when stages wait for each other for ever.
+//
+// Costs hold for all virtual stages, or there is one for each.
+func Simulate(s Schedule, costs ...Costs) (Timeline, error) {
+	sim := newSimulation(s, costs)
+	if n := sim.last() + 1; len(costs) != 1 && len(costs) != n {
+		return Timeline{}, fmt.Errorf("pipeline: %d costs for %d virtual stages: want one for all, or one for each", len(costs), n)
+	}
 	for progress := true; progress; {
 		progress = false
 		for stage := range s {
@@ -43,39 +39,31 @@ func Simulate(s Schedule, c Costs) (Timeline, error) {
 	return sim.line, nil
 }
 
-// message is one transfer between neighbouring virtual stages.
-type message struct {
-	forward    bool
-	to         int // virtual stage
-	microBatch int
-}
-
-type pass struct{ virtual, microBatch int }
-
 type simulation struct {
 	s        Schedule
-	costs    Costs
+	costs    []Costs
 	chunks   int
-	at, now  []int // by stage: next instruction, clock
-	posted   map[message][2]int
+	at, now  []int   // by stage: next instruction, clock
+	open     [][]end // by stage: the posted messages of its group
+	wires    map[wire]*fifo
 	here     map[message]bool // arrived
-	forward  map[pass]bool
-	backward map[pass]bool
+	computed map[computation]bool
 	line     Timeline
 	err      error
 }
 
-// posted holds the times at which receiver and sender posted, plus one; 0 is "not yet".
-const (
-	receiver = iota
-	sender
-)
+// computation is a pass through a virtual stage. Backward counts as both of its halves.
+type computation struct {
+	op                  Op
+	virtual, microBatch int
+}
 
-func newSimulation(s Schedule, c Costs) *simulation {
+func newSimulation(s Schedule, costs []Costs) *simulation {
+	chunks := max(s.Chunks(), 1)
 	return &simulation{
-		s: s, costs: c, chunks: max(s.Chunks(), 1), at: make([]int, len(s)), now: make([]int, len(s)),
-		posted: map[message][2]int{}, here: map[message]bool{}, forward: map[pass]bool{}, backward: map[pass]bool{},
-		line: Timeline{Spans: make([][]Span, len(s)), chunks: max(s.Chunks(), 1)},
+		s: s, costs: costs, chunks: chunks, at: make([]int, len(s)), now: make([]int, len(s)), open: make([][]end, len(s)),
+		wires: map[wire]*fifo{}, here: map[message]bool{}, computed: map[computation]bool{},
+		line: Timeline{Spans: make([][]Span, len(s)), chunks: chunks},
 	}
 }
 
@@ -83,8 +71,8 @@ func (m *simulation) virtual(stage int, i Instruction) int { return i.Chunk*len(
 
 func (m *simulation) last() int { return m.chunks*len(m.s) - 1 }
 
-func (m *simulation) fail(stage int, i Instruction, why string) bool {
-	m.err = fmt.Errorf("pipeline: stage %d: %v %s", stage, i, why)
+func (m *simulation) fail(stage int, i Instruction, why string, args ...any) bool {
+	m.err = fmt.Errorf("pipeline: stage %d: %v "+why, append([]any{stage, i}, args...)...)
 	return false
 }
 
@@ -107,24 +95,25 @@ func (m *simulation) step(stage int) bool {
 
 func (m *simulation) compute(stage int, i Instruction) bool {
 	v := m.virtual(stage, i)
-	p := pass{v, i.MicroBatch}
-	span := Span{Instruction: i, Start: m.now[stage]}
+	did := func(op Op) bool { return m.computed[computation{op, v, i.MicroBatch}] }
 	switch {
-	case i.Op == Forward && m.forward[p], i.Op == Backward && m.backward[p]:
+	case i.Op == Backward && (did(BackwardInput) || did(BackwardWeight)), did(i.Op):
 		return m.fail(stage, i, "comes twice")
 	case i.Op == Forward && v > 0 && !m.here[message{true, v, i.MicroBatch}]:
 		return m.fail(stage, i, "comes before its activations were received")
-	case i.Op == Backward && !m.forward[p]:
+	case i.Op != Forward && !did(Forward):
 		return m.fail(stage, i, "comes before the forward pass")
-	case i.Op == Backward && v < m.last() && !m.here[message{false, v, i.MicroBatch}]:
+	case i.Op == BackwardWeight && !did(BackwardInput):
+		return m.fail(stage, i, "comes before the gradients of the activations")
+	case i.Op != Forward && v < m.last() && !m.here[message{false, v, i.MicroBatch}]:
 		return m.fail(stage, i, "comes before its gradients were received")
-	case i.Op == Forward:
-		m.forward[p] = true
-		span.End = span.Start + m.costs.Forward
-	default:
-		m.backward[p] = true
-		span.End = span.Start + m.costs.Backward
 	}
+	m.computed[computation{i.Op, v, i.MicroBatch}] = true
+	if i.Op == Backward {
+		m.computed[computation{BackwardInput, v, i.MicroBatch}] = true
+		m.computed[computation{BackwardWeight, v, i.MicroBatch}] = true
+	}
+	span := Span{Instruction: i, Start: m.now[stage], End: m.now[stage] + m.cost(v).of(i.Op)}
 	m.line.Spans[stage] = append(m.line.Spans[stage], span)
 	m.line.Length = max(m.line.Length, span.End)
 	m.now[stage] = span.End
@@ -132,69 +121,15 @@ func (m *simulation) compute(stage int, i Instruction) bool {
 	return true
 }
 
-// communicate posts a group and passes it when every message of it has met its counterpart.
-func (m *simulation) communicate(stage int, group []Instruction) bool {
-	done := m.now[stage]
-	for _, i := range group {
-		msg, side, ok := m.message(stage, i)
-		if !ok {
-			return false
-		}
-		times := m.posted[msg]
-		if times[side] == 0 {
-			times[side] = m.now[stage] + 1
-			m.posted[msg] = times
-		}
+func (m *simulation) cost(virtual int) Costs {
+	if len(m.costs) == 1 {
+		return m.costs[0]
 	}
-	for _, i := range group {
-		msg, side, _ := m.message(stage, i)
-		times := m.posted[msg]
-		if times[1-side] == 0 {
-			return false
-		}
-		done = max(done, times[1-side]-1)
-	}
-	for _, i := range group {
-		if msg, side, _ := m.message(stage, i); side == receiver {
-			m.here[msg] = true
-		}
-	}
-	m.now[stage] = done
-	m.at[stage] += len(group)
-	return true
+	return m.costs[virtual]
 }
 
-// message is the transfer that a communication instruction takes part in.
-func (m *simulation) message(stage int, i Instruction) (message, int, bool) {
-	v := m.virtual(stage, i)
-	p := pass{v, i.MicroBatch}
-	switch i.Op {
-	case RecvForward:
-		if v == 0 {
-			return message{}, 0, m.fail(stage, i, "has nobody before it")
-		}
-		return message{true, v, i.MicroBatch}, receiver, true
-	case SendForward:
-		if v == m.last() {
-			return message{}, 0, m.fail(stage, i, "has nobody behind it")
-		}
-		if !m.forward[p] {
-			return message{}, 0, m.fail(stage, i, "comes before the forward pass")
-		}
-		return message{true, v + 1, i.MicroBatch}, sender, true
-	case RecvBackward:
-		if v == m.last() {
-			return message{}, 0, m.fail(stage, i, "has nobody behind it")
-		}
-		return message{false, v, i.MicroBatch}, receiver, true
-	}
-	if v == 0 {
-		return message{}, 0, m.fail(stage, i, "has nobody before it")
-	}
-	if !m.backward[p] {
-		return message{}, 0, m.fail(stage, i, "comes before the backward pass")
-	}
-	return message{false, v - 1, i.MicroBatch}, sender, true
+func (c Costs) of(o Op) int {
+	return [...]int{Forward: c.Forward, Backward: c.Backward, BackwardInput: c.BackwardInput, BackwardWeight: c.BackwardWeight}[o]
 }
 
 // complete tells whether all stages came to their ends and everything was computed.
@@ -210,10 +145,24 @@ func (m *simulation) complete() error {
 	}
 	for micro := range m.s.MicroBatches() {
 		for v := range m.last() + 1 {
-			if p := (pass{v, micro}); !m.forward[p] || !m.backward[p] {
+			did := func(op Op) bool { return m.computed[computation{op, v, micro}] }
+			switch {
+			case !did(Forward) || m.trains() && !did(BackwardInput):
 				return fmt.Errorf("pipeline: stage %d never computes micro-batch %d forward and backward", v%len(m.s), micro)
+			case m.trains() && !did(BackwardWeight):
+				return fmt.Errorf("pipeline: stage %d never computes the gradients of the weights of micro-batch %d", v%len(m.s), micro)
 			}
 		}
 	}
 	return nil
+}
+
+// trains tells whether the schedule has backward passes at all.
+func (m *simulation) trains() bool {
+	for c := range m.computed {
+		if c.op != Forward {
+			return true
+		}
+	}
+	return false
 }

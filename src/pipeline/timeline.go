@@ -5,8 +5,36 @@ import (
 	"strings"
 )
 
-// BubbleShare is the part of stages x time in which stages compute nothing. For GPipe and 1F1B with p stages and m
-// micro-batches it is (p-1)/(m+p-1) (arXiv 2104.04473, section 2.2.1, gives it relative to the ideal time: (p-1)/m).
+// Span is a computation in a Timeline: it runs in [Start, End).
+type Span struct {
+	Instruction
+	Start, End int
+}
+
+// Timeline is when each stage computes what.
+type Timeline struct {
+	Spans  [][]Span // by stage
+	Length int      // when the last span ends
+	chunks int
+}
+
+// KnownBubble is the bubble share of a schedule on p equal stages with v chunks each and m micro-batches, by its paper's formula:
+//
+//	gpipe, 1f1b   (p-1)/(m+p-1)       arXiv 2104.04473, section 2.2.1, which divides by the ideal time: (p-1)/m
+//	interleaved   (p-1)/(v m+p-1)     section 2.2.2; m a multiple of p
+//	zero-bubble   (p-1)/(3 m+p-1)     arXiv 2401.10241, table 1: (p-1)(f+b-w) with f = b = w; m at least p
+func KnownBubble(name string, stages, chunks, microBatches int) float64 {
+	p, m := float64(stages), float64(microBatches)
+	switch name {
+	case NameInterleaved:
+		m *= float64(chunks)
+	case NameZeroBubble:
+		m *= 3
+	}
+	return (p - 1) / (m + p - 1)
+}
+
+// BubbleShare is the part of stages x time in which stages compute nothing.
 func (t Timeline) BubbleShare() float64 {
 	if t.Length == 0 {
 		return 0
