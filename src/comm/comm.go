@@ -14,6 +14,13 @@ const (
 	Max
 )
 
+// Message is one transfer of an Exchange.
+type Message struct {
+	Peer  int  // the other rank
+	Send  bool // to Peer; else from it
+	Parts []tensor.Tensor
+}
+
 // Communicator is a group of ranks that take part in every call together, in the same order. Device calls run in stream
 // order; sums of 16-bit types are made in fp32. Every call has a name ("dp grads block 3"), which errors and
 // the hang report give together with the ranks that are missing. A failure surfaces at Stream.Sync.
@@ -38,6 +45,11 @@ type Communicator interface {
 	// Send and Recv match in order, by pair of ranks.
 	Send(s backend.Stream, name string, to int, parts ...tensor.Tensor)
 	Recv(s backend.Stream, name string, from int, parts ...tensor.Tensor)
+
+	// Exchange posts all messages together and ends when all are done, in whatever order they come: neighbours that send to
+	// each other at the same time do not wait for ever. Messages match by pair of ranks in order, those of one Exchange
+	// in the order of the list, together with Send and Recv. No part that is received overlaps another part.
+	Exchange(s backend.Stream, name string, messages ...Message)
 
 	// The control plane: small host values, at once. Reduce works in place, in rank order. Gather returns everyone's
 	// bytes on every rank. Barrier waits for all.

@@ -81,6 +81,7 @@ type call struct {
 	order    int
 	gathered [][]byte
 	made     *member
+	exchange *exchange    // that the call is a part of
 	run      func() error // meet and give the record back; made once
 }
 
@@ -223,7 +224,7 @@ func (c *call) work(s *slot) (err error) {
 			copyParts(c.out.of(q), from.in.of(0))
 		}
 	case allToAll:
-		return c.exchange(s)
+		return c.pieces(s)
 	case broadcast:
 		if c.m.index != c.root {
 			copyParts(c.in.of(0), s.calls[c.root].in.of(0))

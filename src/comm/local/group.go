@@ -86,27 +86,24 @@ func (s *slot) first() *call {
 	return nil
 }
 
+// wake tells everybody who waits for this slot, and the Exchanges that have a call in it.
+func (s *slot) wake() {
+	s.cond.Broadcast()
+	for _, c := range s.calls {
+		if c != nil && c.exchange != nil {
+			c.exchange.cond.Broadcast()
+		}
+	}
+}
+
 // meet carries a call through its slot: wait for all, work, wait for all. It returns why the world ended, if it did.
 func (c *call) meet() error {
-	w, g := c.m.g.w, c.m.g
+	w := c.m.g.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err != nil {
-		return w.err
-	}
-	s := g.slot(c.key)
-	if s.arrived == 0 {
-		s.since = time.Now()
-	} else if err := mismatch(s.first(), c); err != nil {
-		w.abort(err)
-		return w.err
-	}
-	s.calls[c.m.index] = c
-	if s.arrived++; s.arrived == s.need {
-		s.conclude()
-		s.cond.Broadcast()
-	} else if err := g.checkEnded(s); err != nil {
-		w.abort(err)
+	s, err := c.arrive()
+	if err != nil {
+		return err
 	}
 	for s.arrived < s.need {
 		if w.err != nil {
@@ -114,6 +111,41 @@ func (c *call) meet() error {
 		}
 		s.cond.Wait()
 	}
+	c.serve(s)
+	for s.finished < s.need {
+		s.cond.Wait()
+	}
+	c.leave(s)
+	return w.err
+}
+
+// arrive takes the call's place in its slot. It needs w.mu, as serve and leave do.
+func (c *call) arrive() (*slot, error) {
+	w, g := c.m.g.w, c.m.g
+	if w.err != nil {
+		return nil, w.err
+	}
+	s := g.slot(c.key)
+	if s.arrived == 0 {
+		s.since = time.Now()
+	} else if err := mismatch(s.first(), c); err != nil {
+		w.abort(err)
+		return nil, w.err
+	}
+	s.calls[c.m.index] = c
+	if s.arrived++; s.arrived == s.need {
+		s.conclude()
+		s.wake()
+	} else if err := g.checkEnded(s); err != nil {
+		w.abort(err)
+	}
+	return s, nil
+}
+
+// serve does the call's share of the work when all are here. All finish, aborted or not: no one may leave, and free its
+// memory, while another reads it.
+func (c *call) serve(s *slot) {
+	w := c.m.g.w
 	if w.err == nil && c.kind.moves() {
 		w.mu.Unlock()
 		err := c.work(s)
@@ -122,19 +154,18 @@ func (c *call) meet() error {
 			w.abort(err)
 		}
 	}
-	// All are here and all finish, aborted or not: no one may leave, and free its memory, while another reads it.
 	if s.finished++; s.finished == s.need {
-		s.cond.Broadcast()
+		s.wake()
 	}
-	for s.finished < s.need {
-		s.cond.Wait()
-	}
+}
+
+// leave takes what the slot has for the call; the last one gives the slot back.
+func (c *call) leave(s *slot) {
 	c.collect(s)
 	if s.left++; s.left == s.need {
-		delete(g.open, s.key)
-		g.free = append(g.free, s)
+		delete(s.g.open, s.key)
+		s.g.free = append(s.g.free, s)
 	}
-	return w.err
 }
 
 // checkEnded finds a rank that ended, has enqueued no call for this slot, and so never will.

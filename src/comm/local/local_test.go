@@ -106,6 +106,14 @@ func TestMismatchNamesRanksAndCalls(t *testing.T) {
 			c.Recv(s, "in", 0, x)
 		}
 	}, `send "out" fp32[10]`, `recv "in" fp32[11]`)
+	shapes("exchange", func(c comm.Communicator, s backend.Stream, x, y tensor.Tensor) {
+		p := 1 - c.Rank()
+		c.Exchange(s, "swap", comm.Message{Peer: p, Send: true, Parts: []tensor.Tensor{x}}, comm.Message{Peer: p, Parts: []tensor.Tensor{x}},
+			comm.Message{Peer: p, Send: c.Rank() == 0, Parts: []tensor.Tensor{y}})
+	}, `send "swap" fp32[10]`, `recv "swap" fp32[11]`)
+	shapes("exchange peer", func(c comm.Communicator, s backend.Stream, x, _ tensor.Tensor) {
+		c.Exchange(s, "swap", comm.Message{Peer: 1 - c.Rank(), Parts: []tensor.Tensor{x}}, comm.Message{Peer: 2})
+	}, `exchange "swap": message 1: peer 2`)
 	shapes("own shard", func(c comm.Communicator, s backend.Stream, x, y tensor.Tensor) {
 		c.AllGather(s, "weights", []tensor.Tensor{y}, [][]tensor.Tensor{{x}, {x}})
 	}, "rank 1", "receives fp32[10], sends fp32[11]")
@@ -289,12 +297,15 @@ func TestSteadyCallsAllocateNothing(t *testing.T) {
 		x := vector(t, b, 4096)
 		parts := []tensor.Tensor{x}
 		lists := [][]tensor.Tensor{{x.Slice(0, 2048)}, {x.Slice(2048, 4096)}}
+		half := lists[c.Rank()]
+		swap := []comm.Message{{Peer: 1 - c.Rank(), Send: true, Parts: half}, {Peer: 1 - c.Rank(), Parts: lists[1-c.Rank()]}}
 		round := func(k int) error {
 			for range k {
 				c.AllReduce(s, "sum", comm.Sum, parts...)
 				c.ReduceScatter(s, "scatter", lists, lists[c.Rank()])
 				c.AllGather(s, "gather", lists[c.Rank()], lists)
 				c.Broadcast(s, "spread", 0, parts...)
+				c.Exchange(s, "swap", swap...)
 				if err := s.Sync(); err != nil {
 					return err
 				}
@@ -311,7 +322,7 @@ func TestSteadyCallsAllocateNothing(t *testing.T) {
 		}
 		runtime.ReadMemStats(&after)
 		if n := after.Mallocs - before.Mallocs; n > calls/2 && !raceEnabled {
-			return fmt.Errorf("%d allocations in %d rounds of 4 calls on 2 ranks", n, calls)
+			return fmt.Errorf("%d allocations in %d rounds of 5 calls on 2 ranks", n, calls)
 		}
 		return nil
 	})

@@ -22,6 +22,7 @@ type member struct {
 	collectives int   // collective calls enqueued so far
 	sent, recvd []int // messages enqueued so far, by peer
 	free        []*call
+	exchanges   []*exchange // free
 }
 
 var _ comm.Communicator = (*member)(nil)
@@ -70,7 +71,7 @@ func (m *member) call(k kind, name string, peer int) *call {
 func (c *call) release() {
 	c.in.setOne(nil)
 	c.out.setOne(nil)
-	c.values, c.bytes, c.gathered, c.made = nil, nil, nil, nil
+	c.values, c.bytes, c.gathered, c.made, c.exchange = nil, nil, nil, nil, nil
 	c.m.mu.Lock()
 	defer c.m.mu.Unlock()
 	c.m.free = append(c.m.free, c)

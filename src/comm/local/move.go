@@ -60,8 +60,8 @@ func (c *call) views(n int) []tensor.Tensor {
 	return c.scratch[:n]
 }
 
-// exchange copies what all ranks have for this one.
-func (c *call) exchange(s *slot) error {
+// pieces copies what all ranks have for this one.
+func (c *call) pieces(s *slot) error {
 	for q, from := range s.calls {
 		src, dst := from.in.flat[c.m.index], c.out.flat[q]
 		if !src.Present() && !dst.Present() || sameShape(src, dst) {

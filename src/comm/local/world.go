@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
-	"time"
 
 	"cambium/src/comm"
 )
@@ -31,6 +29,14 @@ func NewWorld(n int) *World {
 	w.base = w.newGroup(ranks)
 	return w
 }
+
+var _ comm.World = (*World)(nil)
+
+// Size is the number of ranks.
+func (w *World) Size() int { return len(w.base.ranks) }
+
+// Local are the ranks of this process: all.
+func (w *World) Local() []int { return slices.Clone(w.base.ranks) }
 
 // Comm is the communicator of one rank over the whole world.
 func (w *World) Comm(rank int) comm.Communicator { return w.base.members[rank] }
@@ -95,7 +101,7 @@ func (w *World) abort(err error) {
 	w.err = err
 	for _, g := range w.groups {
 		for _, s := range g.open {
-			s.cond.Broadcast()
+			s.wake()
 		}
 	}
 }
@@ -114,31 +120,17 @@ func (w *World) end(rank int) {
 	}
 }
 
-// Wait is one call that some ranks have entered and others have not. Ranks are numbered as in the world.
-type Wait struct {
-	Call    string    // as in `all-reduce "dp grads"`
-	Waiting []int     // ranks inside
-	Missing []int     // ranks that have not arrived
-	Since   time.Time // when the first one arrived
-}
-
-// String is like `ranks 0 2 wait for ranks 1 3 in all-reduce "dp grads" since 12.0 s`.
-func (p Wait) String() string {
-	return fmt.Sprintf("%s for %s in %s since %.1f s", ranksDo(p.Waiting, "waits", "wait"), rankList(p.Missing), p.Call,
-		time.Since(p.Since).Seconds())
-}
-
 // Pending are all calls that wait for somebody now, the oldest first.
-func (w *World) Pending() []Wait {
+func (w *World) Pending() []comm.Wait {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var all []Wait
+	var all []comm.Wait
 	for _, g := range w.groups {
 		for _, s := range g.open {
 			if s.arrived == 0 || s.arrived == s.need {
 				continue
 			}
-			p := Wait{Call: s.first().title(), Since: s.since}
+			p := comm.Wait{Call: s.first().title(), Since: s.since}
 			for i, c := range s.calls {
 				switch {
 				case c != nil:
@@ -150,22 +142,6 @@ func (w *World) Pending() []Wait {
 			all = append(all, p)
 		}
 	}
-	slices.SortFunc(all, func(a, b Wait) int { return a.Since.Compare(b.Since) })
+	slices.SortFunc(all, func(a, b comm.Wait) int { return a.Since.Compare(b.Since) })
 	return all
-}
-
-// rankList is "rank 3" or "ranks 0 2".
-func rankList(ranks []int) string {
-	text := strings.Trim(fmt.Sprint(ranks), "[]")
-	if len(ranks) == 1 {
-		return "rank " + text
-	}
-	return "ranks " + text
-}
-
-func ranksDo(ranks []int, one, many string) string {
-	if len(ranks) == 1 {
-		return rankList(ranks) + " " + one
-	}
-	return rankList(ranks) + " " + many
 }
