@@ -33,12 +33,11 @@ type dims struct {
 	tp                       *shares
 }
 
-func newDims(p *Params, f arch.Function, par Parallel, o Options) (*dims, error) {
+func newDims(p *Params, f arch.Function, t *shares, o Options) (*dims, error) {
 	m, g := p.layout.Model, p.layout.Grid
 	if err := check(m, f, o); err != nil {
 		return nil, err
 	}
-	t := newShares(par)
 	if t.size != g.TP || t.rank != g.Coord(p.rank).TP {
 		return nil, fmt.Errorf("model: a tensor-parallel group of %d ranks, of which this is number %d, for parameters of %s",
 			t.size, t.rank, g.Describe(p.rank))

@@ -37,15 +37,11 @@ type chunk struct {
 // New plans all memory of a model over p, labelled "activations". Parameters may be shared by several models, as
 // training and evaluation do.
 func New(b backend.Backend, f arch.Function, p *Params, par Parallel, o Options) (*Model, error) {
-	d, err := newDims(p, f, par, o)
+	x, err := assemble(f, p, newShares(par), o)
 	if err != nil {
 		return nil, err
 	}
-	x := &Model{d: d, backend: b, params: p, hooks: o.Hooks, ramp: &ramp{}, trains: !o.Inference && p.grads != nil,
-		embedding: newEmbedding(d, p), final: p.layout.Model.NumLayers + 1}
-	if err := x.build(o.Slots); err != nil {
-		return nil, err
-	}
+	x.backend = b
 	if x.memory, err = backend.Plan(b, "activations", x.plan); err != nil {
 		return nil, fmt.Errorf("model: activations of %d x %d tokens: %w", o.MicroBatch, o.SeqLength, err)
 	}
@@ -53,6 +49,17 @@ func New(b backend.Backend, f arch.Function, p *Params, par Parallel, o Options)
 		x.shown = c.slots[0].head
 	}
 	return x, nil
+}
+
+// assemble is a model without memory.
+func assemble(f arch.Function, p *Params, t *shares, o Options) (*Model, error) {
+	d, err := newDims(p, f, t, o)
+	if err != nil {
+		return nil, err
+	}
+	x := &Model{d: d, params: p, hooks: o.Hooks, ramp: &ramp{}, trains: !o.Inference && p.grads != nil,
+		embedding: newEmbedding(d, p), final: p.layout.Model.NumLayers + 1}
+	return x, x.build(o.Slots)
 }
 
 // build makes the rank's runs of layers.
