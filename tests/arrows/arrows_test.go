@@ -15,7 +15,7 @@ import (
 const module = "cambium/src/"
 
 // pure packages are functions from values to values: no I/O, no clock, no goroutines, no device.
-var pure = []string{"arch", "flops", "grid", "layout", "pipeline", "rng", "schedule"}
+var pure = []string{"arch", "flops", "grid", "layout", "pipeline", "rendezvous", "rng", "schedule"}
 
 // forbidden in pure packages: the parts of the standard library that reach outside or run things at the same time.
 var forbidden = []string{
@@ -25,13 +25,14 @@ var forbidden = []string{
 
 // arrows says what a package may import of Cambium itself. A package that is not listed may import nothing.
 var arrows = map[string][]string{
-	"arch":     {},
-	"rng":      {},
-	"grid":     {},
-	"pipeline": {},
-	"schedule": {},
-	"layout":   {"arch", "grid"},
-	"flops":    {"arch", "grid"},
+	"arch":       {},
+	"rng":        {},
+	"grid":       {},
+	"pipeline":   {},
+	"schedule":   {},
+	"rendezvous": {},
+	"layout":     {"arch", "grid"},
+	"flops":      {"arch", "grid"},
 
 	"config": {"arch", "grid", "pipeline", "schedule"},
 
@@ -42,6 +43,8 @@ var arrows = map[string][]string{
 	"comm":                {"backend", "tensor"},
 	"comm/conformance":    {"backend", "comm", "tensor"},
 	"comm/local":          {"backend", "comm", "tensor"},
+
+	"launch": {"comm", "comm/local", "rendezvous"},
 
 	"safetensors": {"tensor"},
 	"tokenizer":   {},

@@ -99,36 +99,6 @@ func TestABareMachineIsToldHowToGetWhatItLacks(t *testing.T) {
 	}
 }
 
-func TestTheStrongestSourceOfRanksCounts(t *testing.T) {
-	all := map[string]string{
-		"RANK": "1", "WORLD_SIZE": "10", "LOCAL_RANK": "1", "OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "20", "PMIX_RANK": "3",
-		"PMI_RANK": "4", "PMI_SIZE": "40", "SLURM_PROCID": "5", "SLURM_NTASKS": "50", "SLURM_LOCALID": "5",
-	}
-	lookup := func(name string) (string, bool) { v, ok := all[name]; return v, ok }
-	want := func(rank, size int, from string) {
-		t.Helper()
-		if r := FindRanks(lookup, Given{}); r.Rank != rank || r.Size != size || r.From != from {
-			t.Errorf("rank %d of %d from %s, want %d of %d from %s", r.Rank, r.Size, r.From, rank, size, from)
-		}
-	}
-	if r := FindRanks(lookup, Given{Rank: 0, Size: 2}); r.Size != 2 || r.From != "command line" {
-		t.Errorf("the command line does not win: %+v", r)
-	}
-	want(1, 10, "torchrun")
-	delete(all, "WORLD_SIZE")
-	want(2, 20, "Open MPI")
-	all["OMPI_COMM_WORLD_RANK"] = "x"
-	want(3, 50, "PMIx")
-	delete(all, "PMIX_RANK")
-	want(4, 40, "PMI")
-	all["PMI_SIZE"] = "4"
-	want(5, 50, "Slurm")
-	all["SLURM_STEP_NUM_TASKS"] = "6"
-	want(5, 6, "Slurm")
-	clear(all)
-	want(0, 1, "single process")
-}
-
 func TestTheDiskIsMeasuredAndLeftClean(t *testing.T) {
 	dir := t.TempDir()
 	if d := measureDisk(dir, 1); d.Err != "" || d.BytesPerSec <= 0 {

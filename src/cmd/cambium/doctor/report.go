@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+
+	"cambium/src/rendezvous"
 )
 
 // Report is all that was found.
@@ -11,7 +13,7 @@ type Report struct {
 	Machine  Machine `json:"machine"`
 	Disk     *Disk   `json:"disk,omitempty"`
 	Software []Item  `json:"software"`
-	Ranks    Ranks   `json:"ranks"`
+	Ranks    rendezvous.Place   `json:"ranks"`
 }
 
 // The states of an Item.
@@ -59,7 +61,7 @@ func (r Report) Print(out io.Writer) error {
 	}
 	fmt.Fprintln(w, "\nRanks (the first source that says rank and size counts)")
 	for _, src := range r.Ranks.Sources {
-		fmt.Fprintf(w, "  %s\t%s\t%s\n", src.Name, cond(src.Name == r.Ranks.From, "counts", "-"), src.words())
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", src.Name, cond(src.Name == r.Ranks.From, "counts", "-"), src)
 	}
 	return w.Flush()
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"cambium/src/rendezvous"
 )
 
 // Options of Examine.
@@ -15,7 +17,7 @@ type Options struct {
 
 // Examine looks at everything.
 func Examine(ctx context.Context, e Env, o Options) Report {
-	r := Report{Machine: examineMachine(e), Software: examineSoftware(ctx, e), Ranks: FindRanks(e.LookupEnv, Given{})}
+	r := Report{Machine: examineMachine(e), Software: examineSoftware(ctx, e), Ranks: rendezvous.Find(e.LookupEnv, rendezvous.Given{})}
 	if o.DiskMiB > 0 {
 		r.Disk = measureDisk(o.Dir, o.DiskMiB)
 	}
