@@ -89,6 +89,8 @@ func (c *checker) checkPipeline(i int, s *Stage, pp, virtual ref) {
 	p, layers := s.Parallel, ref{i, "model.num_layers"}
 	schedule := ref{i, "parallel.pipeline_schedule"}
 	c.require(p.PipelineSize <= s.Model.NumLayers, []ref{pp, layers}, "%d pipeline stages are more than num_layers (%d)%s: every one needs a layer", p.PipelineSize, s.Model.NumLayers, c.within(s))
+	c.require(p.PipelineSchedule != pipeline.NameZeroBubble || p.Recompute == RecomputeNone, []ref{{i, "parallel.recompute_granularity"}, schedule},
+		"%s: zero-bubble computes gradients of weights late and keeps what they need%s: want none, or another pipeline_schedule", p.Recompute, c.within(s))
 	interleaved := p.PipelineSchedule == pipeline.NameInterleaved
 	if p.VirtualLayers == 0 {
 		c.require(!interleaved, []ref{schedule, virtual}, "interleaved needs virtual stages%s: give num_layers_per_virtual_pipeline_stage", c.within(s))

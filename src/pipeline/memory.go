@@ -50,40 +50,63 @@ func Slots(list []Instruction) (slot []int, perChunk []int) {
 
 // Messages deals out the memory of what is sent and received besides activations: outputs, from Forward to SendForward, and
 // gradients, from RecvBackward (or the backward pass that begins with a loss) to SendBackward (or the backward pass that
-// ends at the embedding). Buffer is by instruction, Unused where it touches neither: an output on the last virtual stage,
-// receiving activations, BackwardWeight. Outputs and gradients are numbered apart, each from 0.
+// ends at the embedding). What a group of messages sends is in use until the whole group is through. Buffer is by
+// instruction, Unused where it touches neither: an output on the last virtual stage, receiving activations, BackwardWeight.
+// Outputs and gradients are numbered apart, each from 0.
 func Messages(list []Instruction) (buffer []int, outputs, gradients int) {
-	sent := map[Op]map[pass]bool{SendForward: {}, SendBackward: {}}
+	m := messages{sent: map[Op]map[pass]bool{SendForward: {}, SendBackward: {}}}
 	for _, i := range list {
-		switch i.Op {
-		case SendForward, SendBackward:
-			sent[i.Op][i.pass()] = true
+		if s := m.sent[i.Op]; s != nil {
+			s[i.pass()] = true
 		}
 	}
-	var outs, grads pool
-	for _, i := range list {
-		key, b := i.MicroBatch*(1<<16)+i.Chunk, Unused
-		switch i.Op {
-		case Forward:
-			if sent[SendForward][i.pass()] {
-				b = outs.hold(key)
-			}
-		case SendForward:
-			b = outs.hold(key)
-			outs.release(key)
-		case RecvBackward:
-			b = grads.hold(key)
-		case Backward, BackwardInput:
-			if b = grads.hold(key); !sent[SendBackward][i.pass()] {
-				grads.release(key)
-			}
-		case SendBackward:
-			b = grads.hold(key)
-			grads.release(key)
+	for n, i := range list {
+		buffer = append(buffer, m.place(i))
+		if n+1 == len(list) || !list[n+1].Op.Communicates() {
+			m.settle()
 		}
-		buffer = append(buffer, b)
 	}
-	return buffer, len(outs.users), len(grads.users)
+	return buffer, len(m.outs.users), len(m.grads.users)
+}
+
+type messages struct {
+	sent        map[Op]map[pass]bool
+	outs, grads pool
+	done        []func() // what the group at hand sends
+}
+
+// place is the buffer of one instruction.
+func (m *messages) place(i Instruction) int {
+	key := i.MicroBatch<<16 | i.Chunk
+	switch i.Op {
+	case Forward:
+		if m.sent[SendForward][i.pass()] {
+			return m.outs.hold(key)
+		}
+	case SendForward:
+		m.done = append(m.done, func() { m.outs.release(key) })
+		return m.outs.hold(key)
+	case RecvBackward:
+		return m.grads.hold(key)
+	case Backward, BackwardInput:
+		b := m.grads.hold(key)
+		if !m.sent[SendBackward][i.pass()] {
+			m.grads.release(key)
+		}
+		return b
+	case SendBackward:
+		m.done = append(m.done, func() { m.grads.release(key) })
+		return m.grads.hold(key)
+	}
+	return Unused
+}
+
+// settle frees what a group has sent.
+func (m *messages) settle() {
+	for _, f := range m.done {
+		f()
+	}
+	m.done = nil
 }
 
 // pool numbers things that are held for a time, the lowest free number first.

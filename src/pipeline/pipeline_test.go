@@ -248,53 +248,63 @@ func checkSlots(rt *rapid.T, name string, list []Instruction, slot, perChunk []i
 	}
 }
 
-// What a message carries stays until it is sent, and what is received until it is used.
+// What a message carries stays until its group is through, and what is received until it is used.
 func TestMessagesKeepTheirMemory(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		p, m := sizes(rt)
 		v := rapid.IntRange(1, 4).Draw(rt, "chunks")
-		for _, s := range []Schedule{GPipe(p, m), OneFOneB(p, m), ZBH1(p, m), Interleaved(p, v, m*p), ForwardOnly(p, v, m)} {
+		for name, s := range map[string]Schedule{
+			"GPipe": GPipe(p, m), "1F1B": OneFOneB(p, m), "ZB-H1": ZBH1(p, m), "interleaved": Interleaved(p, v, m*p), "forward": ForwardOnly(p, v, m),
+		} {
 			for stage, list := range s {
-				buffer, outputs, gradients := Messages(list)
-				out, grad := map[int]pass{}, map[int]pass{}
-				for n, i := range list {
-					b := buffer[n]
-					switch i.Op {
-					case Forward:
-						if _, held := out[b]; held || b >= outputs {
-							rt.Fatalf("stage %d: %v writes output %d of %d, which waits to be sent", stage, i, b, outputs)
-						}
-						if b != Unused {
-							out[b] = i.pass()
-						}
-					case SendForward:
-						if out[b] != i.pass() {
-							rt.Fatalf("stage %d: %v sends output %d, which holds %v", stage, i, b, out[b])
-						}
-						delete(out, b)
-					case RecvBackward:
-						if _, held := grad[b]; held || b >= gradients {
-							rt.Fatalf("stage %d: %v writes gradient %d of %d, which is in use", stage, i, b, gradients)
-						}
-						grad[b] = i.pass()
-					case Backward, BackwardInput:
-						if x, held := grad[b]; held && x != i.pass() || b >= gradients || b == Unused {
-							rt.Fatalf("stage %d: %v reads gradient %d of %d, which holds %v", stage, i, b, gradients, x)
-						}
-						grad[b] = i.pass()
-						if stage == 0 && i.Chunk == 0 {
-							delete(grad, b)
-						}
-					case SendBackward:
-						if grad[b] != i.pass() {
-							rt.Fatalf("stage %d: %v sends gradient %d, which holds %v", stage, i, b, grad[b])
-						}
-						delete(grad, b)
-					}
-				}
+				checkMessages(rt, fmt.Sprintf("%s stage %d of %d, %d micro-batches", name, stage, p, m), list, stage == 0)
 			}
 		}
 	})
+}
+
+func checkMessages(rt *rapid.T, name string, list []Instruction, first bool) {
+	buffer, outputs, gradients := Messages(list)
+	out, grad := map[int]pass{}, map[int]pass{}
+	var sent []func()
+	for n, i := range list {
+		b := buffer[n]
+		holders, most := out, outputs
+		if i.Op != Forward && i.Op != SendForward {
+			holders, most = grad, gradients
+		}
+		holder, held := holders[b]
+		switch i.Op {
+		case Forward, RecvBackward:
+			if held || b >= most {
+				rt.Fatalf("%s: %v writes buffer %d of %d, which holds %v", name, i, b, most, holder)
+			}
+			if b != Unused {
+				holders[b] = i.pass()
+			}
+		case Backward, BackwardInput:
+			if held && holder != i.pass() || b >= most || b == Unused {
+				rt.Fatalf("%s: %v reads gradient %d of %d, which holds %v", name, i, b, most, holder)
+			}
+			if holders[b] = i.pass(); first && i.Chunk == 0 {
+				delete(holders, b)
+			}
+		case SendForward, SendBackward:
+			if holder != i.pass() || !held {
+				rt.Fatalf("%s: %v sends buffer %d, which holds %v", name, i, b, holder)
+			}
+			sent = append(sent, func() { delete(holders, b) })
+		}
+		if n+1 == len(list) || !list[n+1].Op.Communicates() {
+			for _, f := range sent {
+				f()
+			}
+			sent = nil
+		}
+	}
+	if len(out)+len(grad) > 0 {
+		rt.Fatalf("%s: buffers %v and %v are never free", name, out, grad)
+	}
 }
 
 func TestSchedulesThatCannotBeSayWhy(t *testing.T) {
