@@ -39,6 +39,8 @@ type Operations interface {
 	Rotary(Rotary)
 	AttentionForward(Attention)
 	AttentionBackward(AttentionGrad)
+	// GELUForward is y = gelu(x): see GELU. y and x are T. From the Pre that a Gemm kept it makes, in fp32, the bits of its C.
+	GELUForward(y, x tensor.Tensor)
 	SwiGLUForward(SwiGLU)
 	SwiGLUBackward(SwiGLU)
 	CrossEntropy(CrossEntropy)

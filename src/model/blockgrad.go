@@ -83,7 +83,7 @@ func (b *Block) activateAgain(s backend.Stream, c *Cache) {
 	if b.d.swiglu {
 		s.SwiGLUForward(backend.SwiGLU{G: c.Pre.Columns(0, b.d.ffn), U: c.Pre.Columns(b.d.ffn, 2*b.d.ffn), Y: c.Act})
 	} else {
-		panic("model: selective recomputation of GELU")
+		s.GELUForward(c.Act, c.Pre)
 	}
 	b.maskUnits(s, c.Act)
 }

@@ -25,8 +25,10 @@ type Head struct {
 	group  int // of table
 	params *Params
 
-	Logits tensor.Tensor // [chunk, rows of the table]
-	Losses tensor.Tensor // fp32 [N]
+	Logits   tensor.Tensor // [chunk, rows of the table]
+	Losses   tensor.Tensor // fp32 [N]
+	Gathered tensor.Tensor // fp32 [chunk, padded vocabulary]: for inference with tensor parallelism
+	stats    [2]stats      // of a chunk, and of the last one where it is shorter
 }
 
 // HeadCache is what a head keeps of one micro-batch.
@@ -51,7 +53,18 @@ func (h *Head) plan(a *backend.Arena) {
 	if d.inference {
 		dtype = tensor.F32
 	}
-	h.Logits = a.Tensor(dtype, chunkRows(d.tokens, d.padded), d.padded)
+	chunk := chunkRows(d.tokens, d.padded)
+	h.Logits = a.Tensor(dtype, chunk, d.padded)
+	if d.tp.size == 1 {
+		return
+	}
+	if d.inference {
+		h.Gathered = a.Tensor(tensor.F32, chunk, d.tp.size*d.padded)
+	}
+	h.stats[0].plan(a, d.tp.size, chunk)
+	if last := d.tokens % chunk; last > 0 {
+		h.stats[1].plan(a, d.tp.size, last)
+	}
 }
 
 // chunkRows divides the tokens evenly into as few chunks as the bounds allow.
@@ -102,9 +115,4 @@ func (h *Head) ForwardBackward(s backend.Stream, c *HeadCache, targets tensor.Te
 	}
 	tp.add(s, "tp head input gradient", w.DY)
 	h.norm.backward(s, c.X, w.DY, dx, tensor.Tensor{}, c.Mean, c.RStd)
-}
-
-func (h *Head) entropy(s backend.Stream, z, targets tensor.Tensor, lo, hi int, gradScale float32) {
-	s.CrossEntropy(backend.CrossEntropy{Logits: z, Targets: targets.Slice(lo, hi), Loss: h.Losses.Slice(lo, hi),
-		Vocab: h.d.vocab, GradScale: gradScale})
 }

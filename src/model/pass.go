@@ -158,11 +158,3 @@ func (x *Model) ready(s backend.Stream, group int) {
 		x.hooks.GradsReady(s, group)
 	}
 }
-
-// Logits computes this rank's columns of the logits of the tokens [lo, hi) of the last ForwardPass of the last virtual stage:
-// [hi-lo, padded vocabulary / tp], fp32 in a model for inference. They stay until the next call of any method. At most
-// MaxLogits rows. With one tensor-parallel rank the first VocabSize columns mean something; else see GatherLogits.
-func (x *Model) Logits(s backend.Stream, lo, hi int) tensor.Tensor {
-	y := x.d.tp.gather(s, "tp head input", x.shown.Y)
-	return x.head.project(s, y.Slice(lo, hi))
-}

@@ -98,6 +98,14 @@ func caseRotary(l *lab) {
 	}
 }
 
+func caseGELU(l *lab) {
+	for _, s := range some(l, shapes) {
+		x, y := l.in("x", s.rows, s.cols, s.cols+1), l.out("y", s.rows, s.cols, s.ld)
+		l.run(func(st backend.Stream) { st.GELUForward(y.view, x.view) })
+		l.near(y, mapped(x.val, func(_ int, v float64) float64 { return gelu(v) }), boundActivation)
+	}
+}
+
 func caseSwiGLU(l *lab) {
 	for _, s := range some(l, shapes) {
 		gates := l.normal(s.rows*s.cols, 3)

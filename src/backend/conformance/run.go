@@ -35,6 +35,7 @@ var cases = []struct {
 	{"CrossEntropy", caseCrossEntropy},
 	{"VocabularyShards", caseVocabularyShards},
 	{"AdamW", caseAdamW},
+	{"GELU", caseGELU},
 }
 
 // Run tests a backend. Open makes a new one; Run closes it. With -short it takes fewer sizes.

@@ -3,6 +3,8 @@ package cpu
 import (
 	"math"
 	"unsafe"
+
+	"cambium/src/tensor"
 )
 
 const (
@@ -21,6 +23,25 @@ func geluGrad(z float32) float32 {
 	x := float64(z)
 	t := math.Tanh(geluScale * (x + geluCubic*x*x*x))
 	return float32(0.5*(1+t) + 0.5*x*(1-t*t)*geluScale*(1+3*geluCubic*x*x))
+}
+
+// GELUForward is y = gelu(x).
+func (s *stream) GELUForward(y, x tensor.Tensor) {
+	const name = "gelu forward"
+	mustBeF32(name, y, x)
+	mustMatch(name, y, x)
+	t := s.begin(name, runGELUForward)
+	t.vec = vecArgs{x: x, y: y}
+	s.commit()
+}
+
+func runGELUForward(w *worker, t *task) {
+	y, x := matrixOf(t.vec.y), matrixOf(t.vec.x)
+	lo, hi := w.part(t.vec.x.Rows(), 1)
+	for n := lo; n < hi; n++ {
+		out, in := y.row(n), x.row(n)
+		w.level.geluTile(unsafe.Pointer(&out[0]), unsafe.Pointer(&in[0]), nil, 0, 0, 0, 1, len(in))
+	}
 }
 
 // geluGo is the portable geluTile.
