@@ -173,7 +173,7 @@ func (e *engine) allocate() (err error) {
 	if e.new.Params, err = model.NewParams(e.Backend, layout.Single(e.Plan.To), 0, model.ParamOptions{Grads: true}); err != nil {
 		return err
 	}
-	if e.new.Optimizer, err = optim.New(e.Backend, e.DP, e.new.Params, e.Old.Optimizer.Config()); err != nil {
+	if e.new.Optimizer, err = optim.New(e.Backend, optim.Parallel{World: e.DP, DP: e.DP, GridLayout: e.newO}, e.new.Params, e.Old.Optimizer.Config()); err != nil {
 		return err
 	}
 	e.half = 0

@@ -10,6 +10,7 @@ import (
 	"cambium/src/backend/cpu"
 	"cambium/src/comm"
 	"cambium/src/comm/local"
+	"cambium/src/grid"
 	"cambium/src/growth"
 	"cambium/src/layout"
 	"cambium/src/model"
@@ -66,7 +67,11 @@ func newRig(dp comm.Communicator, m arch.Model) *rig {
 			}
 		}
 	}
-	o, err := optim.New(r.b, dp, p, adam)
+	g, err := grid.New(dp.Size(), 1, 1)
+	must(err)
+	boxes, err := layout.Optimizer(m, g)
+	must(err)
+	o, err := optim.New(r.b, optim.Parallel{World: dp, DP: dp, GridLayout: boxes}, p, adam)
 	must(err)
 	r.state = growth.State{Params: p, Optimizer: o}
 	mem, err := r.b.Alloc("tokens", 8*batch*seq)

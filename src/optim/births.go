@@ -73,10 +73,10 @@ func (o *Optimizer) SetBirths(s backend.Stream, b Births) error {
 			}
 			layer := b.Layer(x.t.Layer)
 			x.birthRow, x.birthCol = v.get(row, layer, x.t), v.get(col, layer, x.t)
-			if row == noAxis {
-				x.birthCol = x.birthCol.Slice(x.lo, x.hi)
-			} else {
-				x.birthRow = x.birthRow.Slice(x.lo, x.hi)
+			last := len(x.box.Lo) - 1
+			x.birthCol = x.birthCol.Slice(x.box.Lo[last], x.box.Hi[last])
+			if row != noAxis {
+				x.birthRow = x.birthRow.Slice(x.box.Lo[0], x.box.Hi[0])
 			}
 		}
 	})
@@ -91,7 +91,7 @@ func (o *Optimizer) SetBirths(s backend.Stream, b Births) error {
 	return s.Sync()
 }
 
-// vectors makes each distinct birth vector once: of an axis kind, for the layers of one birth.
+// vectors makes each distinct birth vector once: of a whole axis, for the layers of one birth. Shards take their part.
 type vectors struct {
 	births Births
 	arena  *backend.Arena
@@ -134,7 +134,7 @@ func (v *vectors) values(k vectorKey, n int) []int32 {
 
 func (o *Optimizer) checkBirths(b Births) error {
 	layers := 0
-	for _, t := range o.params.Tensors() {
+	for _, t := range o.parallel.GridLayout.Tensors {
 		layers = max(layers, t.Layer+1)
 		for i, a := range t.Axes {
 			if v := b.Axes[a]; v != nil && len(v) != t.Shape[i] {

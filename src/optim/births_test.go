@@ -6,8 +6,9 @@ import (
 	"testing"
 
 	"cambium/src/arch"
-	"cambium/src/comm"
+	"cambium/src/grid"
 	"cambium/src/optim"
+	"cambium/src/tensor"
 )
 
 // one is an entry with its own step count, in fp64: what births must amount to.
@@ -20,13 +21,9 @@ func (e *one) step(g, lr, decay float64, c optim.Config) {
 	e.w -= lr*decay*e.w + lr*(e.m/(1-math.Pow(c.Beta1, e.t)))/(math.Sqrt(e.v/(1-math.Pow(c.Beta2, e.t)))+c.Eps)
 }
 
-// Two births of rows, columns and layers after 4 and 7 of 10 steps. Entries that are born have their moments cleared as
-// growth does; each entry must move as one that counts its own steps. fp32 against fp64: a few ulp a step on weights of
-// up to 1, so 1e-6.
-func TestBirthsCountEveryEntrysOwnSteps(t *testing.T) {
-	m := gpt()
-	tensors := m.Tensors()
-	birth := func(n int, at ...int) []int32 { // the last at[1] indices are born at 7, at[0] before them at 4
+// births of a model that grew after 4 and 7 steps: the last at[1] indices are born at 7, at[0] before them at 4.
+func grownTwice() (arch.Model, optim.Births) {
+	birth := func(n int, at ...int) []int32 {
 		v := make([]int32, n)
 		for i := range v {
 			switch {
@@ -38,55 +35,74 @@ func TestBirthsCountEveryEntrysOwnSteps(t *testing.T) {
 		}
 		return v
 	}
-	all := optim.Births{Layers: []int32{0, 4}}
-	all.Axes[arch.Hidden], all.Axes[arch.FFN], all.Axes[arch.Query] = birth(12, 3, 2), birth(19, 5, 0), birth(12, 0, 6)
-	of := func(x arch.Tensor, i int) int32 {
-		cols := x.Shape[len(x.Shape)-1]
-		b := max(all.Layer(x.Layer), all.Axis(x.Axes[len(x.Axes)-1], i%cols))
-		if len(x.Axes) > 1 {
-			b = max(b, all.Axis(x.Axes[0], i/cols))
-		}
-		return b
+	m := gpt()
+	m.FFNHiddenSize = 20
+	b := optim.Births{Layers: []int32{0, 4}}
+	b.Axes[arch.Hidden], b.Axes[arch.FFN], b.Axes[arch.Query] = birth(12, 3, 2), birth(20, 6, 0), birth(12, 0, 6)
+	return m, b
+}
+
+// birthOf is the birth of element i of a global tensor.
+func birthOf(b optim.Births, x arch.Tensor, i int) int32 {
+	cols := x.Shape[len(x.Shape)-1]
+	at := max(b.Layer(x.Layer), b.Axis(x.Axes[len(x.Axes)-1], i%cols))
+	if len(x.Axes) > 1 {
+		at = max(at, b.Axis(x.Axes[0], i/cols))
 	}
-	c := config
-	c.ClipGrad = 0
-	for _, n := range []int{1, 2} {
-		ranks(t, n, func(dp comm.Communicator) error {
-			r, err := newRig(dp, tensors, c)
-			if err != nil {
-				return err
-			}
-			fill(tensors, r.p.w, "w")
+	return at
+}
+
+// Two births of rows, columns and layers after 4 and 7 of 10 steps, on grids whose boxes cut every axis. Entries that are born
+// have their moments cleared as growth does; each entry must move as one that counts its own steps. fp32 against fp64: a
+// few ulp a step on weights of up to 1, so 1e-6.
+func TestBirthsCountEveryEntrysOwnSteps(t *testing.T) {
+	m, all := grownTwice()
+	c := settings{config: config}
+	c.config.ClipGrad = 0
+	for _, shape := range [][3]int{{1, 1, 1}, {2, 1, 1}, {2, 2, 1}, {8, 2, 2}} {
+		g, err := grid.New(shape[0], shape[1], shape[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		onGrid(t, m, g, c, func(r *rig) error {
+			r.fill(r.p.w, "w", whole)
 			ref := map[string][]one{}
-			for _, x := range tensors {
+			for _, x := range r.p.shards {
 				for _, w := range r.p.w[x.Name].F32() {
 					ref[x.Name] = append(ref[x.Name], one{w: float64(w)})
 				}
 			}
 			for step := range 10 {
 				if step == 4 || step == 7 {
-					if err := bear(r, all, of, step, ref); err != nil {
+					if err := bear(r, all, step, ref); err != nil {
 						return err
 					}
 				}
-				fill(tensors, r.p.g, fmt.Sprint(step))
-				for _, x := range tensors {
-					for i, g := range r.p.g[x.Name].F32() {
-						ref[x.Name][i].step(float64(g), 1e-2*x.LRMult, c.WeightDecay*x.DecayMult, c)
+				for _, x := range r.p.shards {
+					v := make([]float32, x.Box.Volume())
+					r.fillOne(x, v, fmt.Sprint(step), 1)
+					for i, g := range v {
+						ref[x.Name][i].step(float64(g), 1e-2*x.LRMult, config.WeightDecay*x.DecayMult, config)
 					}
 				}
-				if _, err := r.o.Step(r.s, 1e-2, 1/float64(n)); err != nil {
+				r.fill(r.p.g, fmt.Sprint(step), r.part)
+				if _, err := r.o.Step(r.s, 1e-2, 1); err != nil {
 					return err
 				}
 				if err := r.s.Sync(); err != nil {
 					return err
 				}
 			}
-			for _, x := range tensors {
-				for i, got := range r.p.w[x.Name].F32() {
-					if want := ref[x.Name][i].w; math.Abs(float64(got)-want) > 1e-6 {
-						return fmt.Errorf("%d ranks: %s[%d] born at %d is %g, want %g", n, x.Name, i, of(x, i), got, want)
+			for _, x := range r.p.shards {
+				var bad error
+				eachIndex(x.Tensor, x.Box, func(local, global int) {
+					got, want := float64(r.p.w[x.Name].F32()[local]), ref[x.Name][local].w
+					if math.Abs(got-want) > 1e-6 {
+						bad = fmt.Errorf("%s[%d] born at %d is %g, want %g", x.Name, global, birthOf(all, x.Tensor, global), got, want)
 					}
+				})
+				if bad != nil {
+					return bad
 				}
 			}
 			return nil
@@ -95,25 +111,27 @@ func TestBirthsCountEveryEntrysOwnSteps(t *testing.T) {
 }
 
 // bear clears what is born after step, in the optimizer and in the reference, and sets the births up to then.
-func bear(r *rig, all optim.Births, of func(arch.Tensor, int) int32, step int, ref map[string][]one) error {
+func bear(r *rig, all optim.Births, step int, ref map[string][]one) error {
 	now := optim.Births{Layers: cut(all.Layers, step)}
 	for a := range all.Axes {
 		now.Axes[a] = cut(all.Axes[a], step)
 	}
 	for _, p := range r.o.State() {
-		per := p.Tensor.Len() / p.Tensor.Shape[0]
-		for i := range p.Data.F32() {
-			if of(p.Tensor, p.Box.Lo[0]*per+i) == int32(step) {
-				p.Data.F32()[i] = 0
-			}
+		if p.Kind == optim.Weight {
+			continue
 		}
+		eachIndex(p.Tensor, p.Box, func(local, global int) {
+			if birthOf(all, p.Tensor, global) == int32(step) {
+				p.Data.F32()[local] = 0
+			}
+		})
 	}
-	for _, x := range r.p.tensors {
-		for i := range ref[x.Name] {
-			if of(x, i) == int32(step) {
-				ref[x.Name][i] = one{w: float64(r.p.w[x.Name].F32()[i])} // what it was before it was born is of no interest
+	for _, x := range r.p.shards {
+		eachIndex(x.Tensor, x.Box, func(local, global int) {
+			if birthOf(all, x.Tensor, global) == int32(step) { // what it was before it was born is of no interest
+				ref[x.Name][local] = one{w: float64(r.p.w[x.Name].F32()[local])}
 			}
-		}
+		})
 	}
 	return r.o.SetBirths(r.s, now)
 }
@@ -134,16 +152,12 @@ func cut(v []int32, step int) []int32 {
 // A new entry's first step is one learning rate long (without decay), not 0.45 of it, as the copied step count would make it
 // with beta2 = 0.95.
 func TestTheFirstUpdateOfANewEntryIsOneLearningRate(t *testing.T) {
-	c := optim.Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}
-	ranks(t, 1, func(dp comm.Communicator) error {
-		r, err := newRig(dp, gpt().Tensors(), c)
-		if err != nil {
-			return err
-		}
+	c := settings{config: optim.Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}}
+	onGrid(t, gpt(), dataParallel(t, 1), c, func(r *rig) error {
 		if err := r.o.Restore(r.s, optim.Counters{Step: 50, Births: optim.Births{Layers: []int32{0, 50}}}); err != nil {
 			return err
 		}
-		fill(r.p.tensors, r.p.g, "g")
+		r.fill(r.p.g, "g", whole)
 		if _, err := r.o.Step(r.s, 1e-2, 1); err != nil {
 			return err
 		}
@@ -163,11 +177,8 @@ func TestTheFirstUpdateOfANewEntryIsOneLearningRate(t *testing.T) {
 }
 
 func TestBirthsAreDroppedWhenAllEntriesAreOld(t *testing.T) {
-	ranks(t, 1, func(dp comm.Communicator) error {
-		r, err := newRig(dp, gpt().Tensors(), config) // 15/(1-beta2) = 300 steps
-		if err != nil {
-			return err
-		}
+	c := settings{config: config} // 15/(1-beta2) = 300 steps
+	onGrid(t, gpt(), dataParallel(t, 1), c, func(r *rig) error {
 		plain := r.b.Usage().Current
 		if err := r.o.Restore(r.s, optim.Counters{Step: 309, Births: optim.Births{Layers: []int32{0, 11}}}); err != nil {
 			return err
@@ -183,4 +194,56 @@ func TestBirthsAreDroppedWhenAllEntriesAreOld(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Births and 16-bit weights go together: the model's weights are the rounded masters at every age.
+func TestBirthsMoveMastersAndTheirRoundedCopies(t *testing.T) {
+	m, all := grownTwice()
+	g, err := grid.New(4, 2, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dtype := range []tensor.DType{tensor.BF16, tensor.F16} {
+		onGrid(t, m, g, settings{config: config, dtype: dtype}, func(r *rig) error {
+			if err := r.o.Restore(r.s, optim.Counters{Step: 8, Births: all}); err != nil {
+				return err
+			}
+			for step := range 3 {
+				r.fill(r.p.g, fmt.Sprint(step), r.part)
+				if _, err := r.o.Step(r.s, 1e-2, 1); err != nil {
+					return err
+				}
+				if err := r.s.Sync(); err != nil {
+					return err
+				}
+			}
+			got := newGathered()
+			if err := got.take(r); err != nil {
+				return err
+			}
+			r.o.PublishWeights(r.s)
+			want := newGathered()
+			if err := want.take(r); err != nil {
+				return err
+			}
+			if largest(got.all["model "+arch.WordEmbeddings]) == 0 {
+				return fmt.Errorf("the weights did not move")
+			}
+			for name, v := range want.all {
+				for i := range v {
+					if got.all[name][i] != v[i] {
+						return fmt.Errorf("%v: %s[%d] is %g, its master rounds to %g", dtype, name, i, got.all[name][i], v[i])
+					}
+				}
+			}
+			return nil
+		})
+	}
+}
+
+func largest(v []float32) (top float32) {
+	for _, x := range v {
+		top = max(top, x, -x)
+	}
+	return top
 }

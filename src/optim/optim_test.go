@@ -6,40 +6,16 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"cambium/src/arch"
-	"cambium/src/comm"
-	"cambium/src/comm/local"
 	"cambium/src/grid"
 	"cambium/src/layout"
+	"cambium/src/model"
 	"cambium/src/optim"
+	"cambium/src/tensor"
 )
-
-// The gradients' sum over ranks is exact here, so without clipping every bit must agree; with it the norm is the same
-// sum of squares in another order, in fp64.
-func TestAnyNumberOfRanksStepsLikeOne(t *testing.T) {
-	for _, clip := range []float64{0, 1} {
-		c := config
-		c.ClipGrad = clip
-		want, norms := train(t, 1, 4, c)
-		for _, n := range []int{2, 3} {
-			got, gotNorms := train(t, n, 4, c)
-			for i := range norms {
-				if math.Abs(gotNorms[i]/norms[i]-1) > 1e-12 {
-					t.Errorf("%d ranks, clip %g: gradient norm %g, one rank %g", n, clip, gotNorms[i], norms[i])
-				}
-			}
-			for name := range want {
-				for i := range want[name] {
-					if d := math.Abs(float64(got[name][i] - want[name][i])); d > 1e-6*clip {
-						t.Fatalf("%d ranks, clip %g: %s[%d] is %g, one rank %g", n, clip, name, i, got[name][i], want[name][i])
-					}
-				}
-			}
-		}
-	}
-}
 
 // recorded is testdata/adamw.json.
 type recorded struct {
@@ -63,6 +39,8 @@ func flat(t *testing.T, raw json.RawMessage) []float32 {
 	return v
 }
 
+// The recorded tensors are laid into a model whose matrices have their factors: muP's width multiplier is 10. Whatever is
+// left of its parameters is zero and stays so.
 func TestStepsLikePyTorch(t *testing.T) {
 	raw, err := os.ReadFile("testdata/adamw.json")
 	if err != nil {
@@ -72,32 +50,38 @@ func TestStepsLikePyTorch(t *testing.T) {
 	if err := json.Unmarshal(raw, &rec); err != nil {
 		t.Fatal(err)
 	}
-	tensors := []arch.Tensor{
-		{Name: "table", Shape: []int{5, 3}, Axes: []arch.Axis{arch.Vocab, arch.Hidden}, Layer: arch.LayerEmbedding, LRMult: 1, DecayMult: 1},
-		{Name: "matrix", Shape: []int{4, 7}, Axes: []arch.Axis{arch.Query, arch.FFN}, LRMult: 0.1, DecayMult: 10},
-		{Name: "gain", Shape: []int{6}, Axes: []arch.Axis{arch.KV}, LRMult: 1},
-	}
-	for _, n := range []int{1, 2} {
-		ranks(t, n, func(dp comm.Communicator) error {
-			r, err := newRig(dp, tensors, config)
-			if err != nil {
-				return err
-			}
-			for _, x := range tensors {
-				copy(r.p.w[x.Name].F32(), flat(t, rec.Weights[x.Name]))
-			}
-			for i, step := range rec.Steps {
-				for _, x := range tensors {
-					g := r.p.g[x.Name].F32()
-					clear(g)
-					if dp.Rank() == n-1 {
-						copy(g, flat(t, step.Grads[x.Name]))
-						for j := range g {
-							g[j] *= 8 // a loss scale
-						}
+	m := gpt()
+	m.HiddenSize, m.MupBaseWidth, m.FFNHiddenSize = 10, 1, 20
+	names := map[string]string{"table": arch.WordEmbeddings, "matrix": arch.LayerTensor(0, "attention.query.weight"), "gain": arch.FinalNormGain}
+	for _, shape := range [][3]int{{1, 1, 1}, {2, 1, 1}, {4, 2, 2}} {
+		g, err := grid.New(shape[0], shape[1], shape[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		onGrid(t, m, g, settings{config: config}, func(r *rig) error {
+			// lay puts a recorded tensor where its elements stand in the first rows of a parameter.
+			each := func(name string, f func(x model.Shard, local, i int)) {
+				for _, x := range r.p.shards {
+					if x.Name == names[name] {
+						eachIndex(x.Tensor, x.Box, func(local, global int) {
+							if global < len(flat(t, rec.Weights[name])) {
+								f(x, local, global)
+							}
+						})
 					}
 				}
-				res, err := r.o.Step(r.s, rec.LR[i], 1.0/8)
+			}
+			for name := range names {
+				v := flat(t, rec.Weights[name])
+				each(name, func(x model.Shard, local, i int) { r.p.w[x.Name].F32()[local] = v[i] })
+			}
+			for n, step := range rec.Steps {
+				r.fill(r.p.g, "", func(model.Shard) float32 { return 0 })
+				for name := range names {
+					v := flat(t, step.Grads[name])
+					each(name, func(x model.Shard, local, i int) { r.p.g[x.Name].F32()[local] = 8 * v[i] * r.part(x) }) // a loss scale of 8
+				}
+				res, err := r.o.Step(r.s, rec.LR[n], 1.0/8)
 				if err != nil {
 					return err
 				}
@@ -105,13 +89,18 @@ func TestStepsLikePyTorch(t *testing.T) {
 					return err
 				}
 				if math.Abs(res.GradNorm/step.Norm-1) > 1e-6 {
-					return fmt.Errorf("step %d: norm %g, PyTorch %g", i, res.GradNorm, step.Norm)
+					return fmt.Errorf("step %d: norm %g, PyTorch %g", n, res.GradNorm, step.Norm)
 				}
-				for _, x := range tensors {
-					for j, want := range flat(t, step.Weights[x.Name]) {
-						if got := r.p.w[x.Name].F32()[j]; math.Abs(float64(got-want)) > 1e-6 {
-							return fmt.Errorf("step %d: %s[%d] is %g, PyTorch %g", i, x.Name, j, got, want)
+				for name := range names {
+					v := flat(t, step.Weights[name])
+					var bad error
+					each(name, func(x model.Shard, local, i int) {
+						if got := r.p.w[x.Name].F32()[local]; math.Abs(float64(got-v[i])) > 1e-6 {
+							bad = fmt.Errorf("step %d: %s[%d] is %g, PyTorch %g", n, name, i, got, v[i])
 						}
+					})
+					if bad != nil {
+						return bad
 					}
 				}
 			}
@@ -120,31 +109,42 @@ func TestStepsLikePyTorch(t *testing.T) {
 	}
 }
 
-func TestMomentsTakeOneShareOfTheMemoryPerRank(t *testing.T) {
+// Moments, and masters of 16-bit weights, are one share a rank of what one rank would need.
+func TestStateTakesOneShareOfTheMemoryPerRank(t *testing.T) {
 	m := gpt()
-	total := 8 * m.ParameterCount()
-	for _, n := range []int{1, 2, 4} {
-		ranks(t, n, func(dp comm.Communicator) error {
-			r, err := newRig(dp, m.Tensors(), config)
+	m.FFNHiddenSize = 20
+	for _, dtype := range []tensor.DType{tensor.F32, tensor.BF16} {
+		per := 8 // bytes an element: two moments
+		if dtype != tensor.F32 {
+			per = 12 // and the master
+		}
+		for _, shape := range [][3]int{{1, 1, 1}, {2, 1, 1}, {4, 1, 1}, {4, 2, 1}, {8, 2, 1}, {8, 2, 2}} {
+			g, err := grid.New(shape[0], shape[1], shape[2])
 			if err != nil {
-				return err
+				t.Fatal(err)
 			}
-			got, slack := r.b.Usage().ByLabel["optimizer"], 0
-			for _, x := range m.Tensors() { // one row more than the mean, and alignment
-				slack += 8*x.Len()/x.Shape[0] + 128
-			}
-			if got > total/n+slack+64 || got < total/n-slack {
-				return fmt.Errorf("%d ranks: %d bytes of moments, want about %d / %d", n, got, total, n)
-			}
-			return nil
-		})
+			onGrid(t, m, g, settings{config: config, dtype: dtype}, func(r *rig) error {
+				share, slack := 0, 0
+				for _, x := range r.p.shards { // one row more than the mean, and alignment
+					share += per * x.Box.Volume()
+					slack += per*x.Box.Volume()/x.Box.Dims()[0] + 3*64
+				}
+				share /= g.DP
+				if got := r.b.Usage().ByLabel["optimizer"]; got > share+slack+64 || got < share-slack {
+					return fmt.Errorf("%v: %d bytes of state, want about %d", dtype, got, share)
+				}
+				return nil
+			})
+		}
 	}
 }
 
 func TestStateHasTheBoxesOfTheLayout(t *testing.T) {
 	m := gpt()
-	for _, n := range []int{1, 3, 5} {
-		g, err := grid.New(n, 1, 1)
+	m.FFNHiddenSize = 20
+	kinds := []string{optim.Weight, optim.ExpAvg, optim.ExpAvgSq}
+	for _, shape := range [][3]int{{1, 1, 1}, {3, 1, 1}, {5, 1, 1}, {4, 2, 2}} {
+		g, err := grid.New(shape[0], shape[1], shape[2])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,18 +152,14 @@ func TestStateHasTheBoxesOfTheLayout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ranks(t, n, func(dp comm.Communicator) error {
-			r, err := newRig(dp, m.Tensors(), config)
-			if err != nil {
-				return err
-			}
-			want, got := l.Local(dp.Rank()), r.o.State()
-			if len(got) != 2*len(want) {
+		onGrid(t, m, g, settings{config: config}, func(r *rig) error {
+			want, got := l.Local(r.p.rank), r.o.State()
+			if len(got) != len(kinds)*len(want) {
 				return fmt.Errorf("%d pieces, the layout has %d shards", len(got), len(want))
 			}
 			for i, p := range got {
-				w := want[i/2]
-				if p.Tensor.Name != l.Tensors[w.Tensor].Name || !p.Box.Equal(w.Box) || !slices.Equal(p.Data.Dims(), w.Box.Dims()) || p.Kind != []string{optim.ExpAvg, optim.ExpAvgSq}[i%2] {
+				w := want[i/len(kinds)]
+				if p.Tensor.Name != l.Tensors[w.Tensor].Name || !p.Box.Equal(w.Box) || !slices.Equal(p.Data.Dims(), w.Box.Dims()) || p.Kind != kinds[i%len(kinds)] {
 					return fmt.Errorf("piece %d is %s %s %v %v, the layout has %s %v", i, p.Tensor.Name, p.Kind, p.Box, p.Data, l.Tensors[w.Tensor].Name, w.Box)
 				}
 			}
@@ -172,52 +168,56 @@ func TestStateHasTheBoxesOfTheLayout(t *testing.T) {
 	}
 }
 
-// A NaN or an infinity on one rank, in a row that another one owns.
+// A NaN or an infinity on one rank, in a row that another one owns, in a layer that most ranks do not have.
 func TestOneBadGradientSkipsTheStepEverywhere(t *testing.T) {
-	tensors := gpt().Tensors()
-	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(-1))} {
-		ranks(t, 3, func(dp comm.Communicator) error {
-			r, err := newRig(dp, tensors, config)
-			if err != nil {
-				return err
-			}
-			step := func(salt string) (optim.Result, error) {
-				fill(tensors, r.p.g, salt)
-				if salt == "bad" && dp.Rank() == 1 {
-					r.p.g[arch.WordEmbeddings].F32()[0] = bad
+	m := gpt()
+	m.FFNHiddenSize = 20
+	for _, shape := range [][3]int{{3, 1, 1}, {8, 2, 2}} {
+		g, err := grid.New(shape[0], shape[1], shape[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, bad := range []float32{float32(math.NaN()), float32(math.Inf(-1))} {
+			onGrid(t, m, g, settings{config: config, overlap: i == 0}, func(r *rig) error {
+				step := func(salt string) (optim.Result, error) {
+					r.fill(r.p.g, salt, r.part)
+					if salt == "bad" && r.p.rank == 1 {
+						r.p.g[arch.LayerTensor(0, "mlp.fc1.weight")].F32()[0] = bad
+					}
+					res, err := r.o.Step(r.s, 1e-2, 1)
+					r.o.Settle(r.s)
+					if err == nil {
+						err = r.s.Sync()
+					}
+					return res, err
 				}
-				res, err := r.o.Step(r.s, 1e-2, 1)
-				if err == nil {
-					err = r.s.Sync()
+				if _, err := step("good"); err != nil {
+					return err
 				}
-				return res, err
-			}
-			if _, err := step("good"); err != nil {
-				return err
-			}
-			before := snapshot(r)
-			res, err := step("bad")
-			if err != nil || !res.Skipped {
-				return fmt.Errorf("rank %d: %+v, %v: want a skipped step", dp.Rank(), res, err)
-			}
-			if !slices.Equal(before, snapshot(r)) || r.o.Steps() != 1 {
-				return fmt.Errorf("rank %d: a skipped step changed something", dp.Rank())
-			}
-			if res, err = step("next"); err != nil || res.Skipped {
-				return fmt.Errorf("rank %d: %+v, %v: want a step", dp.Rank(), res, err)
-			}
-			if slices.Equal(before, snapshot(r)) || r.o.Steps() != 2 {
-				return fmt.Errorf("rank %d: the step after a skipped one changed nothing", dp.Rank())
-			}
-			return nil
-		})
+				before := snapshot(r)
+				res, err := step("bad")
+				if err != nil || !res.Skipped {
+					return fmt.Errorf("rank %d: %+v, %v: want a skipped step", r.p.rank, res, err)
+				}
+				if !slices.Equal(before, snapshot(r)) || r.o.Steps() != 1 {
+					return fmt.Errorf("rank %d: a skipped step changed something", r.p.rank)
+				}
+				if res, err = step("next"); err != nil || res.Skipped {
+					return fmt.Errorf("rank %d: %+v, %v: want a step", r.p.rank, res, err)
+				}
+				if slices.Equal(before, snapshot(r)) || r.o.Steps() != 2 {
+					return fmt.Errorf("rank %d: the step after a skipped one changed nothing", r.p.rank)
+				}
+				return nil
+			})
+		}
 	}
 }
 
-// snapshot is all weights and own moments.
+// snapshot is all weights and own moments of a rank in fp32.
 func snapshot(r *rig) []float32 {
 	var out []float32
-	for _, x := range r.p.tensors {
+	for _, x := range r.p.shards {
 		out = append(out, r.p.w[x.Name].F32()...)
 	}
 	for _, p := range r.o.State() {
@@ -227,15 +227,11 @@ func snapshot(r *rig) []float32 {
 }
 
 func TestAStateThatWasSavedGoesOnBitByBit(t *testing.T) {
-	tensors := gpt().Tensors()
-	ranks(t, 2, func(dp comm.Communicator) error {
-		a, err := newRig(dp, tensors, config)
-		if err != nil {
-			return err
-		}
+	m := gpt()
+	onGrid(t, m, dataParallel(t, 2), settings{config: config}, func(a *rig) error {
 		steps := func(r *rig, from, to int) error {
 			for i := from; i < to; i++ {
-				fill(tensors, r.p.g, fmt.Sprint(i))
+				r.fill(r.p.g, fmt.Sprint(i), r.part)
 				if _, err := r.o.Step(r.s, 1e-2, 1); err != nil {
 					return err
 				}
@@ -245,7 +241,7 @@ func TestAStateThatWasSavedGoesOnBitByBit(t *testing.T) {
 			}
 			return nil
 		}
-		fill(tensors, a.p.w, "w")
+		a.fill(a.p.w, "w", whole)
 		if err := steps(a, 0, 3); err != nil {
 			return err
 		}
@@ -254,24 +250,23 @@ func TestAStateThatWasSavedGoesOnBitByBit(t *testing.T) {
 		if err := a.o.SetBirths(a.s, births); err != nil {
 			return err
 		}
-		b, err := newRig(dp, tensors, config)
+		b, err := newRig(a.world, m, a.grid, settings{config: config})
 		if err != nil {
 			return err
 		}
-		raw, err := json.Marshal(a.o.Counters())
+		defer b.b.Close()
+		for i, p := range a.o.State() {
+			copy(b.o.State()[i].Data.F32(), p.Data.F32()) // own rows of the weights among them
+		}
+		text, err := json.Marshal(a.o.Counters())
 		if err != nil {
 			return err
 		}
 		var c optim.Counters
-		if err := json.Unmarshal(raw, &c); err != nil {
+		if err := json.Unmarshal(text, &c); err != nil {
 			return err
 		}
-		for i, p := range a.o.State() {
-			copy(b.o.State()[i].Data.F32(), p.Data.F32())
-		}
-		for _, x := range tensors {
-			copy(b.p.w[x.Name].F32(), a.p.w[x.Name].F32())
-		}
+		b.o.PublishWeights(b.s)
 		if err := b.o.Restore(b.s, c); err != nil {
 			return err
 		}
@@ -281,7 +276,7 @@ func TestAStateThatWasSavedGoesOnBitByBit(t *testing.T) {
 			}
 		}
 		if !slices.Equal(snapshot(a), snapshot(b)) {
-			return fmt.Errorf("rank %d: the restored optimizer went another way", dp.Rank())
+			return fmt.Errorf("rank %d: the restored optimizer went another way", a.p.rank)
 		}
 		return nil
 	})
@@ -298,42 +293,67 @@ func TestImpossibleConfigurationsAreRefused(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	r, err := newRig(local.NewWorld(1).Comm(0), gpt().Tensors(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bad := []optim.Births{{Layers: []int32{0}}, {Layers: []int32{0, 1}}, {}}
-	bad[2].Axes[arch.FFN] = make([]int32, 18)
-	for i, b := range bad {
-		if r.o.SetBirths(r.s, b) == nil {
-			t.Errorf("births %d: no error", i)
+	onGrid(t, gpt(), dataParallel(t, 1), settings{config: config}, func(r *rig) error {
+		bad := []optim.Births{{Layers: []int32{0}}, {Layers: []int32{0, 1}}, {}}
+		bad[2].Axes[arch.FFN] = make([]int32, 18)
+		for i, b := range bad {
+			if r.o.SetBirths(r.s, b) == nil {
+				t.Errorf("births %d: no error", i)
+			}
 		}
-	}
-	if r.o.Restore(r.s, optim.Counters{Step: -1}) == nil {
-		t.Error("a negative step count: no error")
-	}
+		if r.o.Restore(r.s, optim.Counters{Step: -1}) == nil {
+			t.Error("a negative step count: no error")
+		}
+		l, err := layout.Optimizer(gpt(), dataParallel(t, 2))
+		if err != nil {
+			return err
+		}
+		if _, err := optim.New(r.b, optim.Parallel{World: r.world, DP: r.world, GridLayout: l}, r.p, config); err == nil || !strings.Contains(err.Error(), "grid of tp1 pp1 dp2") {
+			t.Errorf("the layout of another grid: %v", err)
+		}
+		return nil
+	})
+}
+
+// A gradient that comes behind the last announced pass would be lost: its bucket has left. Step says so instead of stepping.
+func TestMoreBackwardPassesThanAnnouncedAreRefused(t *testing.T) {
+	onGrid(t, gpt(), dataParallel(t, 2), settings{config: config, overlap: true, bucket: 1}, func(r *rig) error {
+		r.o.Begin(1)
+		h := r.o.Hooks()
+		r.pass(h, 0, 0, 1)
+		r.pass(h, 0, 0, 1)
+		if _, err := r.o.Step(r.s, 1e-2, 1); err == nil || !strings.Contains(err.Error(), "2 backward passes") {
+			return fmt.Errorf("rank %d: %v", r.p.rank, err)
+		}
+		return nil
+	})
 }
 
 // The whole step: once warm, nothing is allocated, on the device or in Go (comm's control plane may for more than one rank).
 func TestASteadyStepAllocatesNothing(t *testing.T) {
-	r, err := newRig(local.NewWorld(1).Comm(0), gpt().Tensors(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fill(r.p.tensors, r.p.g, "g")
-	step := func() {
-		if _, err := r.o.Step(r.s, 1e-3, 1); err != nil {
-			t.Fatal(err)
+	onGrid(t, gpt(), dataParallel(t, 1), settings{config: config}, func(r *rig) error {
+		r.fill(r.p.g, "g", whole)
+		step := func() {
+			if _, err := r.o.Step(r.s, 1e-3, 1); err != nil {
+				t.Error(err)
+			}
 		}
-	}
-	for range 5 {
-		step()
-	}
-	before := r.b.Usage().Current
-	if n := testing.AllocsPerRun(20, step); n > 0 {
-		t.Errorf("%g allocations a step", n)
-	}
-	if after := r.b.Usage(); after.Current != before || after.Peak != before {
-		t.Errorf("device memory went from %d to %d, peak %d", before, after.Current, after.Peak)
+		for range 5 {
+			step()
+		}
+		before := r.b.Usage().Current
+		if n := testing.AllocsPerRun(20, step); n > 0 {
+			t.Errorf("%g allocations a step", n)
+		}
+		if after := r.b.Usage(); after.Current != before || after.Peak != before {
+			t.Errorf("device memory went from %d to %d, peak %d", before, after.Current, after.Peak)
+		}
+		return nil
+	})
+}
+
+func TestBucketsAreFilledUpToTheirSize(t *testing.T) {
+	if a, b := optim.DefaultBucketSize(8), optim.DefaultBucketSize(64); a != 40_000_000 || b != 64_000_000 {
+		t.Errorf("the default bucket sizes of 8 and 64 ranks are %d and %d", a, b)
 	}
 }

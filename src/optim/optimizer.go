@@ -5,118 +5,166 @@ import (
 
 	"cambium/src/arch"
 	"cambium/src/backend"
-	"cambium/src/comm"
+	"cambium/src/grid"
+	"cambium/src/layout"
+	"cambium/src/model"
 	"cambium/src/tensor"
 )
 
-// Config holds what stays the same over a run. The names of the flags are --adam-beta1, --adam-beta2, --adam-eps,
-// --weight-decay and --clip-grad.
-type Config struct {
-	Beta1, Beta2 float64
-	Eps          float64
-	WeightDecay  float64 // decoupled; muP's factor comes on top (arch.Tensor.DecayMult)
-	ClipGrad     float64 // largest global gradient norm; 0: no clipping
-}
-
-// Check tells in one sentence what is impossible.
-func (c Config) Check() error {
-	switch {
-	case !(c.Beta1 >= 0 && c.Beta1 < 1):
-		return fmt.Errorf("adam_beta1 %g: want at least 0 and less than 1", c.Beta1)
-	case !(c.Beta2 >= 0 && c.Beta2 < 1):
-		return fmt.Errorf("adam_beta2 %g: want at least 0 and less than 1", c.Beta2)
-	case !(c.Eps > 0):
-		return fmt.Errorf("adam_eps %g: want a positive number", c.Eps)
-	case !(c.WeightDecay >= 0):
-		return fmt.Errorf("weight_decay %g: want at least 0", c.WeightDecay)
-	case !(c.ClipGrad >= 0):
-		return fmt.Errorf("clip_grad %g: want a positive number, or 0 for no clipping", c.ClipGrad)
-	}
-	return nil
-}
-
-// Params are the parameters that an Optimizer trains, as *model.Params gives them.
+// Params are the parameters that an Optimizer trains, as *model.Params gives them: one rank's share.
 type Params interface {
-	Tensors() []arch.Tensor
-	Weight(name string) tensor.Tensor // fp32, contiguous
-	Grad(name string) tensor.Tensor   // fp32, contiguous
+	Shards() []model.Shard            // in the order of memory, by ascending group
+	Weight(name string) tensor.Tensor // the shard's box: fp32, bf16 or fp16, contiguous
+	Grad(name string) tensor.Tensor   // the shard's box: fp32, contiguous
+	SequencePartial() []string        // parameters whose gradients are partial sums under sequence parallelism
 }
 
-// Optimizer is one rank's share of AdamW. It is used from one stream at a time.
+// Optimizer is one rank's share of AdamW. It is used from one goroutine, with one stream at a time.
 type Optimizer struct {
-	config  Config
-	backend backend.Backend
-	dp      comm.Communicator
-	params  Params
-	shards  []shard // own rows of every parameter that has any on this rank
-	memory  *tensor.Memory
-	step    int
+	config   Config
+	parallel Parallel
+	backend  backend.Backend
+	params   Params
+	shards   []shard // what this rank owns, in the order of the layout
+	masters  bool    // master weights have memory of their own
+	memory   *tensor.Memory
+	step     int
 
 	births      Births
 	birthMemory *tensor.Memory // device copy of births; nil when nothing is young
 
+	buckets  []*bucket // in the order in which a backward pass fills them
+	groups   []progress
+	passes   int // backward passes that Begin announced; 0: nothing is reduced before Step
+	overshot error
+
 	// What a step hands over, made once.
-	gradsOut   [][]tensor.Tensor // [rank] gradient rows of its owner
-	weightsIn  [][]tensor.Tensor // [rank] weight rows of their owner
-	own        int               // index of this rank
-	sumSquares tensor.Tensor     // fp64 [1]
-	sum        [8]byte
-	norm       [1]float64
+	tied, partial []tensor.Tensor // own gradient rows to sum over the embedding group, over tp
+	sumSquares    tensor.Tensor   // fp64 [1]
+	sum           [8]byte
+	norm          [1]float64
+	before, after backend.Event // handshake with the communication stream
 }
 
-// shard is the rows of one parameter that this rank owns.
+// shard is the box of one parameter that this rank owns.
 type shard struct {
-	t                  arch.Tensor
-	lo, hi             int // rows, the first dimension; elements of a vector
+	t                  arch.Tensor // the global parameter
+	box                layout.Box
+	counted            bool          // in the gradient norm: this rank is the first that holds the box
+	out                tensor.Tensor // the rows of the model's weight; absent when w is that
 	w, g, m, v         tensor.Tensor
 	birthRow, birthCol tensor.Tensor
 }
 
-// New makes the share of rank dp.Rank(), with zero moments, in memory labelled "optimizer". The gradients in params must
-// be sums over the rank's micro-batches; Step adds the ranks' together.
-func New(b backend.Backend, dp comm.Communicator, params Params, c Config) (*Optimizer, error) {
+// New makes the share of rank p.World.Rank(), with zero moments, in memory labelled "optimizer". The gradients in params must
+// be sums over the rank's micro-batches; Step adds the ranks' together. Master weights of 16-bit weights are zero: see
+// AdoptWeights and State.
+func New(b backend.Backend, p Parallel, params Params, c Config) (*Optimizer, error) {
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("optim: %w", err)
 	}
-	o := &Optimizer{config: c, backend: b, dp: dp, params: params, own: dp.Rank()}
-	o.gradsOut, o.weightsIn = make([][]tensor.Tensor, dp.Size()), make([][]tensor.Tensor, dp.Size())
-	for _, t := range params.Tensors() {
-		w, g := params.Weight(t.Name), params.Grad(t.Name)
-		if !g.Present() {
-			return nil, fmt.Errorf("optim: parameter %s has no gradient", t.Name)
-		}
-		for r := range dp.Size() {
-			lo, hi := Rows(t, r, dp.Size())
-			if lo == hi {
-				continue
-			}
-			o.gradsOut[r] = append(o.gradsOut[r], g.Slice(lo, hi))
-			o.weightsIn[r] = append(o.weightsIn[r], w.Slice(lo, hi))
-			if r == o.own {
-				o.shards = append(o.shards, shard{t: t, lo: lo, hi: hi, w: w.Slice(lo, hi), g: g.Slice(lo, hi)})
-			}
-		}
+	g := p.GridLayout.Grid
+	if p.World == nil || p.DP == nil || p.World.Size() != g.World() || p.DP.Size() != g.DP {
+		return nil, fmt.Errorf("optim: the communicators are not those of a grid of %v", g)
 	}
+	if p.BucketSize <= 0 {
+		p.BucketSize = DefaultBucketSize(g.DP)
+	}
+	if p.Stream == nil {
+		p.OverlapGradReduce, p.OverlapParamGather = false, false
+	}
+	o := &Optimizer{config: c, parallel: p, backend: b, params: params, before: b.NewEvent(), after: b.NewEvent()}
+	owned := o.owners()
+	if err := o.own(owned[p.DP.Rank()]); err != nil {
+		return nil, fmt.Errorf("optim: %w", err)
+	}
+	o.fillBuckets(owned)
+	o.findReplicas()
 	var err error
 	if o.memory, err = backend.Plan(b, "optimizer", o.plan); err != nil {
-		return nil, fmt.Errorf("optim: moments of rank %d of %d: %w", dp.Rank(), dp.Size(), err)
+		return nil, fmt.Errorf("optim: state of %s: %w", g.Describe(p.World.Rank()), err)
 	}
 	return o, nil
+}
+
+// owners gives for every dp rank what it owns, by name. All of them hold the same weights.
+func (o *Optimizer) owners() []map[string]layout.Shard {
+	l := o.parallel.GridLayout
+	out := make([]map[string]layout.Shard, 0, l.Grid.DP)
+	for _, rank := range l.Grid.Group(grid.DP, o.parallel.World.Rank()) {
+		mine := map[string]layout.Shard{}
+		for _, s := range l.Local(rank) {
+			mine[l.Tensors[s.Tensor].Name] = s
+		}
+		out = append(out, mine)
+	}
+	return out
+}
+
+// own makes this rank's shards, in the order of the parameter table.
+func (o *Optimizer) own(mine map[string]layout.Shard) error {
+	have := map[string]layout.Box{}
+	for _, x := range o.params.Shards() {
+		have[x.Name] = x.Box
+		o.masters = o.params.Weight(x.Name).DType() != tensor.F32
+	}
+	for _, t := range o.parallel.GridLayout.Tensors {
+		s, ok := mine[t.Name]
+		if !ok {
+			continue
+		}
+		box, ok := have[t.Name]
+		w, g := o.params.Weight(t.Name), o.params.Grad(t.Name)
+		switch {
+		case !ok || !box.Contains(s.Box):
+			return fmt.Errorf("the grid gives rank %d %v of parameter %s, of which it holds %v", s.Rank, s.Box, t.Name, box)
+		case !g.Present():
+			return fmt.Errorf("parameter %s has no gradient", t.Name)
+		}
+		x := shard{t: t, box: s.Box, counted: s.Replica == 0, w: rows(w, box, s.Box), g: rows(g, box, s.Box)}
+		if o.masters {
+			x.out, x.w = x.w, tensor.Tensor{}
+		}
+		o.shards = append(o.shards, x)
+	}
+	return nil
+}
+
+// rows is the part of a tensor that holds box have; part has some rows of it, whole.
+func rows(x tensor.Tensor, have, part layout.Box) tensor.Tensor {
+	return x.Slice(part.Lo[0]-have.Lo[0], part.Hi[0]-have.Lo[0])
+}
+
+// findReplicas lists the gradients that several ranks hold a part of the sum of.
+func (o *Optimizer) findReplicas() {
+	partial := map[string]bool{}
+	if o.parallel.SequenceParallel && many(o.parallel.TP) {
+		for _, name := range o.params.SequencePartial() {
+			partial[name] = true
+		}
+	}
+	l := o.parallel.GridLayout
+	tied := !l.Model.UntieOutput && l.Grid.PP > 1 && many(o.parallel.Embedding)
+	for i := range o.shards {
+		x := &o.shards[i]
+		if partial[x.t.Name] {
+			o.partial = append(o.partial, x.g)
+		}
+		if tied && x.t.Name == arch.WordEmbeddings {
+			o.tied = append(o.tied, x.g)
+		}
+	}
 }
 
 func (o *Optimizer) plan(a *backend.Arena) {
 	o.sumSquares = a.Tensor(tensor.F64, 1)
 	for i := range o.shards {
 		s := &o.shards[i]
-		s.m, s.v = a.Tensor(tensor.F32, s.w.Dims()...), a.Tensor(tensor.F32, s.w.Dims()...)
+		s.m, s.v = a.Tensor(tensor.F32, s.g.Dims()...), a.Tensor(tensor.F32, s.g.Dims()...)
+		if s.out.Present() {
+			s.w = a.Tensor(tensor.F32, s.g.Dims()...)
+		}
 	}
-}
-
-// Rows is the range of rows of a parameter that a rank owns: as equal as whole rows allow. A vector's rows are its
-// elements.
-func Rows(t arch.Tensor, rank, ranks int) (lo, hi int) {
-	n := t.Shape[0]
-	return n * rank / ranks, n * (rank + 1) / ranks
 }
 
 // Steps is the number of steps that were taken, skipped ones not counted.
@@ -124,6 +172,9 @@ func (o *Optimizer) Steps() int { return o.step }
 
 // Config is what New was given.
 func (o *Optimizer) Config() Config { return o.config }
+
+// Layout says which boxes the ranks own.
+func (o *Optimizer) Layout() layout.Layout { return o.parallel.GridLayout }
 
 // Close frees the memory. No operation that uses it may be in flight.
 func (o *Optimizer) Close() {

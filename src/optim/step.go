@@ -22,16 +22,18 @@ const clipEps = 1e-6
 // Step reduces the gradients over the ranks, and updates all weights on all ranks:
 //
 //	g     = gradScale * sum over ranks of Grad               (gradScale: 1 / loss scale)
-//	norm  = sqrt(sum g^2) over all parameters, in fp64
+//	norm  = sqrt(sum g^2) over all parameters of the global model, each element once, in fp64
 //	g     = g * min(1, ClipGrad / (norm + 1e-6))
 //	AdamW with g, learning rate lr * LRMult, weight decay WeightDecay * DecayMult (backend.AdamW)
 //
-// When norm is not finite every rank skips: weights, moments and the step count stay. It waits for the stream once,
-// for the norm; the update itself is in flight when it returns. Gradients are left scaled and reduced: zero them.
+// When norm is not finite every rank of the world skips: weights, moments and the step count stay. It waits for the stream
+// once, for the norm; the update itself is in flight when it returns. Gradients are left reduced, on their owners alone: zero
+// them.
 func (o *Optimizer) Step(s backend.Stream, lr, gradScale float64) (Result, error) {
 	norm, err := o.gradNorm(s)
+	o.Begin(0)
 	if err != nil {
-		return Result{}, err
+		return Result{}, fmt.Errorf("optim: gradient norm: %w", err)
 	}
 	norm *= math.Abs(gradScale)
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
@@ -44,43 +46,81 @@ func (o *Optimizer) Step(s backend.Stream, lr, gradScale float64) (Result, error
 	o.step++
 	o.forgetBirths()
 	o.update(s, lr, gradScale*r.Clip)
-	if o.dp.Size() > 1 {
-		o.dp.AllGather(s, "weights", o.weightsIn[o.own], o.weightsIn)
-	}
 	return r, nil
 }
 
-// gradNorm reduces the gradients to their owners and returns the norm of the sum over all parameters.
+// gradNorm completes the gradients on their owners and returns the norm of their sum over all parameters.
 func (o *Optimizer) gradNorm(s backend.Stream) (float64, error) {
-	if o.dp.Size() > 1 {
-		o.dp.ReduceScatter(s, "gradients", o.gradsOut, o.gradsOut[o.own])
+	if o.overshot != nil {
+		return 0, o.overshot
 	}
-	if len(o.shards) == 0 {
+	o.complete(s)
+	first := true
+	for i := range o.shards {
+		if o.shards[i].counted {
+			s.SumSquares(o.sumSquares, o.shards[i].g, !first)
+			first = false
+		}
+	}
+	if first {
 		s.Fill(o.sumSquares, 0)
 	}
-	for i := range o.shards {
-		s.SumSquares(o.sumSquares, o.shards[i].g, i > 0)
-	}
 	s.Download(o.sum[:], o.sumSquares)
-	if err := s.Sync(); err != nil {
-		return 0, fmt.Errorf("optim: gradient norm: %w", err)
+	err := s.Sync()
+	if t := o.parallel.Stream; t != nil { // its failures do not reach s, which waited for it
+		if e := t.Sync(); e != nil {
+			err = e
+		}
+	}
+	if err != nil {
+		return 0, err
 	}
 	o.norm[0] = math.Float64frombits(binary.NativeEndian.Uint64(o.sum[:]))
-	if o.dp.Size() > 1 {
-		if err := o.dp.Reduce("gradient norm", comm.Sum, o.norm[:]); err != nil {
-			return 0, fmt.Errorf("optim: gradient norm: %w", err)
+	if many(o.parallel.World) {
+		if err := o.parallel.World.Reduce("gradient norm", comm.Sum, o.norm[:]); err != nil {
+			return 0, err
 		}
 	}
 	return math.Sqrt(o.norm[0]), nil
 }
 
+// complete reduces what no backward pass has started, lets s wait for all, and then sums what stands on several ranks: rows
+// of 1/dp of a tied table over its two stages, of norms over tp.
+func (o *Optimizer) complete(s backend.Stream) {
+	o.Settle(s)
+	for _, b := range o.buckets {
+		if !b.reduced {
+			o.reduce(s, b)
+		}
+	}
+	if t := o.parallel.Stream; t != nil {
+		t.Record(o.after)
+		s.Wait(o.after)
+	}
+	if len(o.tied) > 0 {
+		o.parallel.Embedding.AllReduce(s, "gradients of the tied table", comm.Sum, o.tied...)
+	}
+	if len(o.partial) > 0 {
+		o.parallel.TP.AllReduce(s, "gradients of norms", comm.Sum, o.partial...)
+	}
+}
+
+// update takes the step on what this rank owns, bucket by bucket in the order in which a forward pass needs them, and sends
+// each on its way.
 func (o *Optimizer) update(s backend.Stream, lr, gradScale float64) {
 	c := o.config
 	op := backend.AdamW{Step: o.step, Beta1: float32(c.Beta1), Beta2: float32(c.Beta2), Eps: float32(c.Eps), GradScale: float32(gradScale)}
-	for i := range o.shards {
-		x := &o.shards[i]
-		op.W, op.G, op.M, op.V, op.BirthRow, op.BirthCol = x.w, x.g, x.m, x.v, x.birthRow, x.birthCol
-		op.LR, op.WeightDecay = float32(lr*x.t.LRMult), float32(c.WeightDecay*x.t.DecayMult)
-		s.AdamW(op)
+	for n := len(o.buckets) - 1; n >= 0; n-- {
+		b := o.buckets[n]
+		for _, i := range b.shards {
+			x := &o.shards[i]
+			op.W, op.G, op.M, op.V, op.Out, op.BirthRow, op.BirthCol = x.w, x.g, x.m, x.v, x.out, x.birthRow, x.birthCol
+			op.LR, op.WeightDecay = float32(lr*x.t.LRMult), float32(c.WeightDecay*x.t.DecayMult)
+			s.AdamW(op)
+		}
+		o.gather(s, b)
+	}
+	if !o.parallel.OverlapParamGather {
+		o.Settle(s)
 	}
 }

@@ -21,6 +21,7 @@ type rank struct {
 	*job
 	world   comm.Communicator
 	dp      comm.Communicator
+	grid    grid.Grid
 	backend backend.Backend
 	stream  backend.Stream
 
@@ -80,7 +81,11 @@ func (r *rank) enter() error {
 	if r.state.Params, err = model.NewParams(r.backend, layout.Single(m), 0, model.ParamOptions{Grads: true}); err != nil {
 		return err
 	}
-	if r.state.Optimizer, err = optim.New(r.backend, r.dp, r.state.Params, r.optimizerConfig()); err != nil {
+	p := optim.Parallel{World: r.world, DP: r.dp}
+	if p.GridLayout, err = layout.Optimizer(m, r.grid); err != nil {
+		return err
+	}
+	if r.state.Optimizer, err = optim.New(r.backend, p, r.state.Params, r.optimizerConfig()); err != nil {
 		return err
 	}
 	if r.resume != nil {
@@ -105,11 +110,11 @@ func (r *rank) enter() error {
 // regroup makes the process groups of the stage's grid.
 func (r *rank) regroup() error {
 	p := r.cfg.Stages[r.stage].Parallel
-	g, err := grid.New(r.world.Size(), p.TensorSize, p.PipelineSize)
-	if err != nil {
+	var err error
+	if r.grid, err = grid.New(r.world.Size(), p.TensorSize, p.PipelineSize); err != nil {
 		return err
 	}
-	color, key := g.Split(grid.DP, r.world.Rank())
+	color, key := r.grid.Split(grid.DP, r.world.Rank())
 	r.dp, err = r.world.Split("data-parallel group", color, key)
 	return err
 }

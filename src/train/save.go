@@ -78,10 +78,6 @@ func (r *rank) pieces() []checkpoint.Piece {
 		})
 	}
 	for _, p := range r.state.Optimizer.State() {
-		if p.Kind == optim.ExpAvg {
-			w := r.state.Params.Weight(p.Tensor.Name)
-			add(p.Tensor, checkpoint.Weight, p.Box, w.Slice(p.Box.Lo[0], p.Box.Hi[0]))
-		}
 		add(p.Tensor, p.Kind, p.Box, p.Data)
 	}
 	return out
