@@ -1,0 +1,142 @@
+// The one header of every kernel. The same .cu file is compiled by nvcc for a GPU and by g++ for cuda/emu; what they spell
+// differently stands here: the tensor core's instructions, asynchronous copies, dynamic shared memory, and KERNEL, which makes
+// a kernel known by its name.
+#pragma once
+
+#ifdef __CUDACC__
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#define KERNEL(name) extern "C" int kernelDeclared_##name
+#define DYNAMIC_SHARED(T, name)                                      \
+    extern __shared__ __align__(1024) unsigned char dynamicShared[]; \
+    T* const name = reinterpret_cast<T*>(dynamicShared)
+#else
+#include "../emu/device.h"
+#endif
+
+namespace cambium {
+
+using bf16 = __nv_bfloat16;
+using f16 = __half;
+
+// ---- element types: storage in T, arithmetic in fp32, rounding to nearest even
+
+__device__ __forceinline__ float load(float v) { return v; }
+__device__ __forceinline__ float load(bf16 v) { return __bfloat162float(v); }
+__device__ __forceinline__ float load(f16 v) { return __half2float(v); }
+
+template <class T>
+__device__ __forceinline__ T round(float v);
+template <>
+__device__ __forceinline__ float round<float>(float v) {
+    return v;
+}
+template <>
+__device__ __forceinline__ bf16 round<bf16>(float v) {
+    return __float2bfloat16_rn(v);
+}
+template <>
+__device__ __forceinline__ f16 round<f16>(float v) {
+    return __float2half_rn(v);
+}
+
+// ---- tensor cores (sm_80 on): D = A B + C, fp32 accumulation; fragments as the PTX manual lays them out for m16n8k16
+
+#ifdef __CUDACC__
+__device__ __forceinline__ unsigned sharedAddress(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
+
+#define CAMBIUM_MMA(name, type)                                                                                                       \
+    __device__ __forceinline__ void name(float(&d)[4], const uint32_t(&a)[4], const uint32_t(&b)[2], const float(&c)[4]) {            \
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                                                           \
+                     ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"                                                 \
+                     : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                                                                 \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3])); \
+    }
+CAMBIUM_MMA(mmaBF16, "bf16")
+CAMBIUM_MMA(mmaF16, "f16")
+
+__device__ __forceinline__ void loadMatrices(uint32_t (&r)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(sharedAddress(row))
+                 : "memory");
+}
+__device__ __forceinline__ void loadMatricesTransposed(uint32_t (&r)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(sharedAddress(row))
+                 : "memory");
+}
+
+// copyAsync starts a copy of 16 bytes from global to shared memory; of which bytes (0 to 16) are read and the rest is zero.
+__device__ __forceinline__ void copyAsync(void* shared, const void* global, unsigned bytes = 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(sharedAddress(shared)), "l"(global), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void copyCommit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int Pending>
+__device__ __forceinline__ void copyWait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+#else
+inline void mmaBF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4]) {
+    emu::Mma m{d, a, b, c};
+    emu::warpCollective(~0u, &m, emu::mmaBF16, "mma.sync bf16");
+}
+inline void mmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4]) {
+    emu::Mma m{d, a, b, c};
+    emu::warpCollective(~0u, &m, emu::mmaF16, "mma.sync f16");
+}
+inline void loadMatrices(uint32_t (&r)[4], const void* row) {
+    emu::MatrixLoad m{row, r};
+    emu::warpCollective(~0u, &m, emu::loadMatrices, "ldmatrix");
+}
+inline void loadMatricesTransposed(uint32_t (&r)[4], const void* row) {
+    emu::MatrixLoad m{row, r};
+    emu::warpCollective(~0u, &m, emu::loadMatricesTransposed, "ldmatrix.trans");
+}
+inline void copyAsync(void* shared, const void* global, unsigned bytes = 16) { emu::asyncCopy(shared, global, bytes, 16); }
+inline void copyCommit() { emu::asyncCommit(); }
+template <int Pending>
+inline void copyWait() {
+    emu::asyncWait(Pending);
+}
+#endif
+
+// mma by element type.
+template <class T>
+__device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4]);
+template <>
+__device__ __forceinline__ void mma<bf16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4]) {
+    mmaBF16(d, a, b, c);
+}
+template <>
+__device__ __forceinline__ void mma<f16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4]) {
+    mmaF16(d, a, b, c);
+}
+
+// ---- sums with a fixed order
+
+// warpSum gives every lane the sum over its warp, by a butterfly: the same bits in every lane.
+__device__ __forceinline__ float warpSum(float v) {
+    for (int o = 16; o > 0; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
+    return v;
+}
+__device__ __forceinline__ float warpMax(float v) {
+    for (int o = 16; o > 0; o /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
+    return v;
+}
+
+// blockSum gives every thread the sum over its block of whole warps. scratch is 32 floats of shared memory; it may be used again
+// once the next barrier has passed.
+__device__ __forceinline__ float blockSum(float v, float* scratch) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    v = warpSum(v);
+    if (lane == 0) scratch[warp] = v;
+    __syncthreads();
+    return warpSum(lane < warps ? scratch[lane] : 0.0f);
+}
+
+}  // namespace cambium

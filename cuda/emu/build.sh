@@ -1,0 +1,35 @@
+#!/bin/sh
+# Builds the emulated driver with kernels in it: OUT/libcuda.so.1.
+#   cuda/emu/build.sh OUT fast|checked FILE.cu...
+# fast finds barriers and collectives that are used wrongly; checked also looks at every load and store (races, bounds,
+# alignment), some ten to fifty times slower. Needs g++ with C++20.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+out=$1 kind=$2
+shift 2
+work=$out/$kind.objects
+mkdir -p "$work"
+cxx=${CXX:-g++}
+# Thread-local storage by descriptor, or a library that is loaded late cannot have as much of it as shared memory needs.
+tls=
+[ "$(uname -m)" = x86_64 ] && tls=-mtls-dialect=gnu2
+flags="-std=c++20 -O2 -g -Wall -Wextra -fPIC -fvisibility=hidden $tls ${CAMBIUM_EMU_CXXFLAGS:-}"
+kernels=
+if [ "$kind" = checked ]; then
+    flags="$flags -DEMU_CHECKED"
+    kernels="-fsanitize=thread -fsanitize=bounds,alignment -fno-sanitize-recover=bounds,alignment"
+fi
+objects=
+pids=
+compile() { # SOURCE OBJECT FLAGS...: when it is older than anything that it may include
+    source=$1 object=$2
+    shift 2
+    objects="$objects $object"
+    [ -e "$object" ] && [ -z "$(find "$here" "$here/../common" "$source" -newer "$object" -name '*.[hc]*' | head -n 1)" ] && return
+    "$cxx" $flags "$@" -c "$source" -o "$object" &
+    pids="$pids $!"
+}
+for f in "$here"/runtime/*.cc; do compile "$f" "$work/$(basename "$f" .cc).o"; done
+for f in "$@"; do compile "$f" "$work/kernel-$(echo "$f" | tr / -).o" $kernels -Wno-unknown-pragmas -Wno-unused-parameter -x c++; done
+for p in $pids; do wait "$p"; done
+"$cxx" $flags -shared -Wl,-soname,libcuda.so.1 $objects -o "$out/libcuda.so.1" -lpthread -ldl

@@ -1,0 +1,18 @@
+// Package emu is a CUDA driver that runs kernels on the processor: a libcuda.so.1 of our own, so that every test of the
+// CUDA backend runs without a GPU, with the same .cu sources. A CUDA thread is a fiber, blocks run on OS threads, streams have
+// a thread each and are really asynchronous.
+//
+// It is written in C++ (build.sh makes the library; g++ is all it needs) and tested from here. What it finds, in a line that
+// names kernel, thread and source line:
+//
+//	always      barriers that some threads never reach or that differ, warp collectives whose lanes are elsewhere or gone,
+//	            deadlocks, misaligned asynchronous copies, launches and copies out of bounds; what is read before it was written is NaN
+//	checked     every load and store: races within a block, within a warp and between blocks, device memory out of bounds or
+//	            freed, shared memory and arrays out of bounds, misaligned accesses
+//	with a seed warps run in another order, streams are held up at random, graphs run in any order that their edges allow
+//
+// Not covered: time, bank conflicts, occupancy, rounding of the hardware's own exp and mma, wgmma, TMA and clusters.
+//
+// Environment: CAMBIUM_EMU_THREADS (blocks at a time), CAMBIUM_EMU_SEED, CAMBIUM_EMU_DEVICES, CAMBIUM_EMU_MEMORY (bytes a device),
+// CAMBIUM_EMU_SM (80, 90), CAMBIUM_EMU_DRIVER (version).
+package emu

@@ -1,0 +1,140 @@
+package emu
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// built are the folders of the two libraries and the test program, made once.
+var built = sync.OnceValues(func() (string, error) {
+	if _, err := exec.LookPath("g++"); err != nil {
+		return "", nil
+	}
+	dir, err := os.MkdirTemp("", "cambium-emu")
+	if err != nil {
+		return "", err
+	}
+	for _, pattern := range []string{"build.sh", "*.h", "runtime/*", "testdata/*", "../common/*"} { // go test runs anew when one changes
+		files, _ := filepath.Glob(pattern)
+		for _, f := range files {
+			if _, err := os.ReadFile(f); err != nil {
+				return "", err
+			}
+		}
+	}
+	for _, kind := range []string{"fast", "checked"} {
+		if err := run("sh", "build.sh", filepath.Join(dir, kind), kind, "testdata/kernels.cu"); err != nil {
+			return "", err
+		}
+	}
+	return dir, run("g++", "-std=c++20", "-O2", "testdata/main.cc", "-o", filepath.Join(dir, "emu"), filepath.Join(dir, "fast", "libcuda.so.1"))
+})
+
+func run(command string, args ...string) error {
+	out, err := exec.Command(command, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", command, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, _ := built(); dir != "" {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// emulate runs a case of testdata/main.cc with one of the libraries and returns what it printed.
+func emulate(t *testing.T, kind, name string, env ...string) string {
+	t.Helper()
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dir == "" {
+		t.Skip("no g++ on this machine: Debian package g++")
+	}
+	c := exec.Command("timeout", "60", filepath.Join(dir, "emu"), name)
+	c.Env = append(append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(dir, kind)), env...)
+	var out bytes.Buffer
+	c.Stdout = &out
+	c.Run() // a case that finds something exits with 1
+	return strings.TrimSpace(out.String())
+}
+
+func TestRightKernelsGiveRightNumbers(t *testing.T) {
+	for _, kind := range []string{"fast", "checked"} {
+		for _, name := range []string{"add", "sums", "tile_bf16", "tile_f16", "votes", "counter", "streams", "graph"} {
+			for _, seed := range []string{"0", "1", "2"} {
+				if got := emulate(t, kind, name, "CAMBIUM_EMU_SEED="+seed); got != "ok" {
+					t.Errorf("%s, %s, seed %s: %s", name, kind, seed, got)
+				}
+			}
+		}
+	}
+}
+
+// A bug is caught when its report says so; by the fast build some show in the numbers only.
+func TestEveryKindOfBugIsCaught(t *testing.T) {
+	for _, c := range []struct{ name, fast, checked string }{
+		{"bug_missing_barrier", "wrong", "race: write of shared memory"},
+		{"bug_overwrite", "wrong", "race: write of shared memory"},
+		{"bug_missing_syncwarp", "wrong", "race: write of shared memory"},
+		{"bug_missing_copy_wait", "wrong", "race: write of shared memory"},
+		{"bug_blocks_race", "wrong", "race: write of device memory at byte 0 of an allocation of 1024 bytes, which thread 0 of another block has written"},
+		{"bug_partial_barrier", "192 threads returned while the others wait in a block barrier (kernels.cu:", ""},
+		{"bug_divergent_barrier", "divergent barrier: others of the block wait in kernels.cu:", ""},
+		{"bug_partial_shuffle", "__shfl_xor_sync names lanes 00000001, which have returned (kernels.cu:", ""},
+		{"bug_deadlock", "deadlock: 256 threads wait for others that never come: thread 0 in __shfl_sync (kernels.cu:", ""},
+		{"bug_read_past_end", "wrong", "out of bounds: read of 4 bytes at 0 bytes behind the end of an allocation of 1024 bytes (kernels.cu:"},
+		{"bug_write_before_begin", "wrong", "out of bounds: write of 4 bytes at 4 bytes before an allocation of 1024 bytes (kernels.cu:"},
+		{"bug_freed", "", "out of bounds: read of 4 bytes at byte 0 of an allocation of 1024 bytes that was freed (kernels.cu:"},
+		{"bug_shared_index", "wrong", "out of bounds: index 200 past the end of an array (kernels.cu:"},
+		{"bug_dynamic_shared", "wrong", "out of bounds: write of 4 bytes at byte 512 of 512 bytes of dynamic shared memory (kernels.cu:"},
+		{"bug_misaligned", "wrong", "misaligned: an access to 0x"},
+		{"bug_uninitialised_shared", "wrong: y[128] is -nan", "wrong: y[128] is -nan"},
+	} {
+		if got := emulate(t, "fast", c.name); !strings.Contains(got, c.fast) || c.fast != "" && got == "ok" {
+			t.Errorf("%s: %q, want %q", c.name, got, c.fast)
+		}
+		want := c.checked
+		if want == "" {
+			want = c.fast
+		}
+		if got := emulate(t, "checked", c.name); !strings.Contains(got, want) {
+			t.Errorf("%s, checked: %q, want %q", c.name, got, want)
+		}
+	}
+}
+
+func TestAMissingEventBetweenStreamsShowsWithSomeSeed(t *testing.T) {
+	for _, name := range []string{"bug_streams", "bug_graph"} {
+		caught := false
+		for seed := 1; seed <= 5 && !caught; seed++ {
+			caught = strings.HasPrefix(emulate(t, "fast", name, fmt.Sprintf("CAMBIUM_EMU_SEED=%d", seed)), "wrong")
+		}
+		if !caught {
+			t.Errorf("%s: five seeds gave right numbers all the same", name)
+		}
+	}
+}
+
+func TestAMachineWithoutDevicesSaysSo(t *testing.T) {
+	if got := emulate(t, "fast", "add", "CAMBIUM_EMU_DEVICES=0"); got != "error: cuInit(0): 100" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestMemoryEnds(t *testing.T) {
+	if got := emulate(t, "fast", "add", "CAMBIUM_EMU_MEMORY=1000000"); !strings.HasPrefix(got, "error: cuMemAlloc_v2") || !strings.HasSuffix(got, ": 2") {
+		t.Errorf("got %q", got)
+	}
+}
