@@ -27,16 +27,6 @@ func StateBytes(parameters int, p Precision, dp int) State {
 	return State{n * float64(p.Weights), n * float64(p.Gradients), n * float64(p.Optimizer) / float64(dp)}
 }
 
-// Recompute is how much of the activations is computed again in the backward pass instead of being kept.
-type Recompute uint8
-
-// The kinds of recomputation, by Megatron's names.
-const (
-	RecomputeNone      Recompute = iota
-	RecomputeSelective           // the attention matrix, as every FlashAttention does
-	RecomputeFull                // everything but a layer's input
-)
-
 // LayerShape is what the activations of one transformer layer depend on.
 type LayerShape struct {
 	SeqLength, MicroBatch, HiddenSize, Heads int
@@ -51,7 +41,7 @@ type LayerShape struct {
 //	selective   s b h 34                     t: s b h (10 + 24/t)                   and sequence parallel: all of it / t
 //	full        s b h 2                      on every rank; sequence parallel splits it
 //
-// It is the figure that published tables compare by. What Cambium's own model keeps is measured from its plan of memory.
+// It is the figure that published tables compare by. What Cambium's own model keeps is KeptBytes.
 func LayerActivationBytes(l LayerShape, r Recompute) float64 {
 	s, h, t := float64(l.SeqLength), float64(l.HiddenSize), float64(max(l.TensorParallel, 1))
 	sbh := s * float64(l.MicroBatch) * h

@@ -1,10 +1,9 @@
 package model
 
 import (
-	"fmt"
-
 	"cambium/src/backend"
 	"cambium/src/comm"
+	"cambium/src/flops"
 	"cambium/src/tensor"
 )
 
@@ -19,27 +18,17 @@ type Options struct {
 }
 
 // Recompute says which activations are computed again in the backward pass instead of being kept.
-type Recompute uint8
+type Recompute = flops.Recompute
 
-// The kinds of recomputation.
+// The kinds of recomputation: flops.KeptBytes says what each keeps.
 const (
-	RecomputeNone      Recompute = iota
-	RecomputeSelective           // norms' outputs and activation functions: what costs no GEMM
-	RecomputeFull                // everything but a layer's input
+	RecomputeNone      = flops.RecomputeNone
+	RecomputeSelective = flops.RecomputeSelective // norms' outputs and activation functions: what costs no GEMM
+	RecomputeFull      = flops.RecomputeFull      // everything but a layer's input
 )
 
-// String is none, selective or full.
-func (r Recompute) String() string { return [...]string{"none", "selective", "full"}[r] }
-
-// ParseRecompute is the inverse of String.
-func ParseRecompute(name string) (Recompute, error) {
-	for r := RecomputeNone; r <= RecomputeFull; r++ {
-		if r.String() == name {
-			return r, nil
-		}
-	}
-	return 0, fmt.Errorf("model: recompute_granularity is %q: want none, selective or full", name)
-}
+// ParseRecompute is the inverse of Recompute.String.
+func ParseRecompute(name string) (Recompute, error) { return flops.ParseRecompute(name) }
 
 // Parallel is how the ranks of a tensor-parallel group share the layers.
 type Parallel struct {

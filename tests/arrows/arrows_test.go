@@ -51,7 +51,7 @@ var arrows = map[string][]string{
 	"data":        {"rng", "tokenizer"},
 	"checkpoint":  {"arch", "layout", "tensor"},
 
-	"model":  {"arch", "backend", "comm", "grid", "layout", "rng", "tensor"},
+	"model":  {"arch", "backend", "comm", "flops", "grid", "layout", "rng", "tensor"},
 	"optim":  {"arch", "backend", "comm", "grid", "layout", "model", "tensor"},
 	"growth": {"arch", "backend", "comm", "grid", "layout", "model", "optim", "rng", "tensor"},
 	"hf":     {"arch", "safetensors", "tensor"},
