@@ -11,6 +11,9 @@ import (
 	"cambium/src/arch"
 	"cambium/src/backend"
 	"cambium/src/backend/cpu"
+	"cambium/src/comm"
+	"cambium/src/comm/local"
+	"cambium/src/grid"
 	"cambium/src/layout"
 	"cambium/src/model"
 	"cambium/src/safetensors"
@@ -65,6 +68,16 @@ func load(t *testing.T, name string) *recorded {
 	return c
 }
 
+// spread is how ranks share a case: tp of them its layers, and groups of these its sequences.
+type spread struct {
+	tp, dp   int
+	sequence bool // sequence parallelism
+}
+
+func (w spread) String() string {
+	return fmt.Sprintf("tp %d dp %d sequence parallel %v", w.tp, w.dp, w.sequence)
+}
+
 // world is one rank's model of a case on the CPU, with its weights loaded.
 type world struct {
 	c               *recorded
@@ -72,29 +85,43 @@ type world struct {
 	s               backend.Stream
 	p               *model.Params
 	m               *model.Model
-	rank            int // the sequences rank*MicroBatch and on are its own
+	comm, tp, dp    comm.Communicator
 	batch           int
 	tokens, targets tensor.Tensor
 }
 
-// build makes rank of ranks, which share the sequences of a batch.
-func (c *recorded) build(rank, ranks int, inference bool) (*world, error) {
-	w := &world{c: c, b: cpu.New(cpu.Options{Workers: 2}), rank: rank, batch: c.MicroBatch / ranks}
-	w.s = w.b.NewStream("test")
-	var err error
-	if w.p, err = model.NewParams(w.b, layout.Single(c.Model), 0, model.ParamOptions{Grads: !inference}); err != nil {
-		return nil, err
-	}
-	w.m, err = model.New(w.b, c.Function, w.p, model.Parallel{}, model.Options{MicroBatch: w.batch, SeqLength: c.SeqLength, Inference: inference})
+// build makes one rank.
+func (c *recorded) build(all comm.Communicator, how spread, inference bool) (w *world, err error) {
+	g, err := grid.New(all.Size(), how.tp, 1)
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range w.p.Tensors() {
-		v := c.floats["w/"+p.Name]
-		if len(v) != p.Len() {
-			return nil, fmt.Errorf("%s: %d values recorded, want %d", p.Name, len(v), p.Len())
+	l, err := layout.Weights(c.Model, g)
+	if err != nil {
+		return nil, err
+	}
+	w = &world{c: c, b: cpu.New(cpu.Options{Workers: 2}), batch: c.MicroBatch / g.DP, comm: all}
+	w.s = w.b.NewStream("test")
+	if w.tp, err = split(all, g, grid.TP); err != nil {
+		return nil, err
+	}
+	if w.dp, err = split(all, g, grid.DP); err != nil {
+		return nil, err
+	}
+	if w.p, err = model.NewParams(w.b, l, all.Rank(), model.ParamOptions{Grads: !inference}); err != nil {
+		return nil, err
+	}
+	w.m, err = model.New(w.b, c.Function, w.p, model.Parallel{TP: w.tp, SequenceParallel: how.sequence},
+		model.Options{MicroBatch: w.batch, SeqLength: c.SeqLength, Inference: inference})
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range w.p.Shards() {
+		whole := make([]float32, h.Len()) // a vocabulary that is padded to more rows than recorded has zeros there
+		if n := copy(whole, c.floats["w/"+h.Name]); n == 0 || n != len(c.floats["w/"+h.Name]) {
+			return nil, fmt.Errorf("%s: %d values recorded, want %d", h.Name, n, h.Len())
 		}
-		copy(w.p.Weight(p.Name).F32(), v)
+		layout.Copy(tensor.HostBytes(w.p.Weight(h.Name).F32()), h.Box, h.Box, tensor.HostBytes(whole), layout.Whole(h.Shape), h.Box, 4)
 	}
 	n := w.m.Tokens()
 	mem, err := w.b.Alloc("tokens", 8*n)
@@ -107,31 +134,30 @@ func (c *recorded) build(rank, ranks int, inference bool) (*world, error) {
 	return w, nil
 }
 
-// alone is the only rank.
-func (c *recorded) alone(t *testing.T, inference bool) *world {
-	t.Helper()
-	w, err := c.build(0, 1, inference)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.b.Close() })
-	return w
+func split(all comm.Communicator, g grid.Grid, d grid.Dim) (comm.Communicator, error) {
+	color, key := g.Split(d, all.Rank())
+	return all.Split(d.String(), color, key)
+}
+
+// run calls f on every rank.
+func (c *recorded) run(how spread, inference bool, f func(*world) error) error {
+	return local.NewWorld(how.tp * how.dp).Run(func(all comm.Communicator) error {
+		w, err := c.build(all, how, inference)
+		if err != nil {
+			return err
+		}
+		defer w.b.Close()
+		return f(w)
+	})
 }
 
 // load fills in the tokens of a step.
 func (w *world) load(step int) {
 	cols := w.c.SeqLength
 	for i := range w.batch {
-		at := (step*w.c.MicroBatch + w.rank*w.batch + i) * (cols + 1)
+		at := (step*w.c.MicroBatch + w.dp.Rank()*w.batch + i) * (cols + 1)
 		copy(w.tokens.I32()[i*cols:(i+1)*cols], w.c.tokens[at:])
 		copy(w.targets.I32()[i*cols:(i+1)*cols], w.c.tokens[at+1:])
-	}
-}
-
-func (w *world) sync(t *testing.T) {
-	t.Helper()
-	if err := w.s.Sync(); err != nil {
-		t.Fatal(err)
 	}
 }
 

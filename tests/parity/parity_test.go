@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 
 	"cambium/src/comm"
-	"cambium/src/comm/local"
+	"cambium/src/layout"
 	"cambium/src/optim"
+	"cambium/src/tensor"
 )
 
 // tolerance of fp32 against fp64, relative to the largest element of the tensor.
@@ -25,53 +27,86 @@ func floor(parameter string) float64 {
 
 var cases = []string{"gpt2", "llama", "flm", "masked-gpt2", "masked-llama", "masked-flm-msg"}
 
+// tensorParallel is the most ranks that can share the layers of a case: one key/value group each.
+func (c *recorded) tensorParallel() int { return c.Model.NumQueryGroups }
+
 func TestLogitsLossesAndGradientsAreThoseOfPyTorch(t *testing.T) {
 	for _, name := range cases {
-		t.Run(name, func(t *testing.T) {
-			c := load(t, name)
-			w := c.alone(t, false)
-			n, vocab := w.m.Tokens(), c.Model.VocabSize
-			w.m.Forward(w.s, w.tokens, w.targets)
-			var z []float32
-			rows := w.m.Logits(w.s, 0, n)
-			w.sync(t)
-			for i := range n {
-				z = append(z, rows.Slice(i, i+1).Columns(0, vocab).F32()...)
-			}
-			report(t, "logits", difference(z, c.floats["logits"], 0))
-			report(t, "losses", difference(w.m.Losses().F32(), c.floats["losses"], 0))
-
-			w.p.ZeroGrads(w.s)
-			w.m.ForwardBackward(w.s, w.tokens, w.targets, 1/float32(n))
-			w.sync(t)
-			report(t, "losses", difference(w.m.Losses().F32(), c.floats["losses"], 0))
-			largest := 0.0
-			for _, p := range w.p.Tensors() {
-				for _, g := range c.floats["g/"+p.Name] {
-					largest = max(largest, math.Abs(float64(g)))
+		c := load(t, name)
+		tp := c.tensorParallel()
+		for _, how := range []spread{{1, 1, false}, {tp, 1, false}, {tp, 1, true}} {
+			t.Run(fmt.Sprintf("%s, %v", name, how), func(t *testing.T) {
+				grads := map[string][]float32{}
+				var mu sync.Mutex
+				err := c.run(how, false, func(w *world) error {
+					w.p.ZeroGrads(w.s)
+					w.m.ForwardBackward(w.s, w.tokens, w.targets, 1/float32(w.m.Tokens()))
+					if how.sequence {
+						for _, n := range w.p.SequencePartial() {
+							w.tp.AllReduce(w.s, n, comm.Sum, w.p.Grad(n))
+						}
+					}
+					if err := w.s.Sync(); err != nil {
+						return err
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					report(t, "losses", difference(w.m.Losses().F32(), c.floats["losses"], 0))
+					w.gather(grads)
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-			worst := 0.0
-			for _, p := range w.p.Tensors() {
-				d := difference(w.p.Grad(p.Name).F32(), c.floats["g/"+p.Name], floor(p.Name)*largest)
-				worst = max(worst, d)
-				if d > tolerance {
-					t.Errorf("gradient of %s: relative difference %.2g", p.Name, d)
-				}
-			}
-			report(t, "gradients", worst)
-		})
+				c.compare(t, grads)
+			})
+		}
 	}
+}
+
+// gather puts the rank's gradients where they belong in whole ones.
+func (w *world) gather(grads map[string][]float32) {
+	for _, h := range w.p.Shards() {
+		if grads[h.Name] == nil {
+			grads[h.Name] = make([]float32, h.Len())
+		}
+		layout.Copy(tensor.HostBytes(grads[h.Name]), layout.Whole(h.Shape), h.Box, tensor.HostBytes(w.p.Grad(h.Name).F32()), h.Box, h.Box, 4)
+	}
+}
+
+// compare compares gradients with the recorded ones; rows that pad the vocabulary further have none.
+func (c *recorded) compare(t *testing.T, grads map[string][]float32) {
+	largest := 0.0
+	for name := range grads {
+		for _, g := range c.floats["g/"+name] {
+			largest = max(largest, math.Abs(float64(g)))
+		}
+	}
+	worst := 0.0
+	for name, g := range grads {
+		want := c.floats["g/"+name]
+		d := difference(g[:len(want)], want, floor(name)*largest)
+		for _, x := range g[len(want):] {
+			if x != 0 {
+				d = math.Inf(1)
+			}
+		}
+		worst = max(worst, d)
+		if d > tolerance {
+			t.Errorf("gradient of %s: relative difference %.2g", name, d)
+		}
+	}
+	report(t, "gradients", worst)
 }
 
 func TestTenAdamWStepsFollowPyTorch(t *testing.T) {
 	for _, name := range cases {
-		for _, ranks := range []int{1, 2} {
-			t.Run(fmt.Sprintf("%s on %d", name, ranks), func(t *testing.T) {
-				c := load(t, name)
+		c := load(t, name)
+		tp := c.tensorParallel()
+		for _, how := range []spread{{1, 1, false}, {1, 2, false}, {tp, 1, false}, {tp, 2, true}} {
+			t.Run(fmt.Sprintf("%s, %v", name, how), func(t *testing.T) {
 				losses := make([]float64, len(c.floats["step_losses"])) // sums; rank 0 writes
-				err := local.NewWorld(ranks).Run(func(dp comm.Communicator) error { return c.train(dp, losses) })
-				if err != nil {
+				if err := c.run(how, false, func(w *world) error { return w.train(how, losses) }); err != nil {
 					t.Fatal(err)
 				}
 				got := make([]float32, len(losses))
@@ -85,14 +120,15 @@ func TestTenAdamWStepsFollowPyTorch(t *testing.T) {
 }
 
 // train takes all recorded steps as one rank, with the optimizer that training uses.
-func (c *recorded) train(dp comm.Communicator, losses []float64) error {
-	w, err := c.build(dp.Rank(), dp.Size(), false)
+func (w *world) train(how spread, losses []float64) error {
+	c := w.c
+	boxes, err := layout.Optimizer(c.Model, w.p.Layout().Grid)
 	if err != nil {
 		return err
 	}
-	defer w.b.Close()
 	a := c.AdamW
-	o, err := optim.New(w.b, dp, w.p, optim.Config{Beta1: a.Beta1, Beta2: a.Beta2, Eps: a.Eps, WeightDecay: a.WeightDecay, ClipGrad: a.ClipGrad})
+	o, err := optim.New(w.b, optim.Parallel{World: w.comm, DP: w.dp, TP: w.tp, GridLayout: boxes, SequenceParallel: how.sequence}, w.p,
+		optim.Config{Beta1: a.Beta1, Beta2: a.Beta2, Eps: a.Eps, WeightDecay: a.WeightDecay, ClipGrad: a.ClipGrad})
 	if err != nil {
 		return err
 	}
@@ -110,23 +146,40 @@ func (c *recorded) train(dp comm.Communicator, losses []float64) error {
 		for _, l := range w.m.Losses().F32() {
 			sum[0] += float64(l)
 		}
-		if err := dp.Reduce("loss", comm.Sum, sum); err != nil {
+		if err := w.dp.Reduce("loss", comm.Sum, sum); err != nil {
 			return err
 		}
-		if dp.Rank() == 0 {
+		if w.comm.Rank() == 0 {
 			losses[i] = sum[0]
 		}
 	}
 	return nil
 }
 
-func TestInferenceInSharedMemoryGivesTheSameLosses(t *testing.T) {
+func TestInferenceInSharedMemoryGivesTheSameLossesAndLogits(t *testing.T) {
 	for _, name := range cases {
 		c := load(t, name)
-		w := c.alone(t, true)
-		w.m.Forward(w.s, w.tokens, w.targets)
-		w.sync(t)
-		report(t, name, difference(w.m.Losses().F32(), c.floats["losses"], 0))
+		tp := c.tensorParallel()
+		for _, how := range []spread{{1, 1, false}, {tp, 1, false}, {tp, 1, true}} {
+			err := c.run(how, true, func(w *world) error {
+				w.m.Forward(w.s, w.tokens, w.targets)
+				n := w.m.Tokens()
+				rows := w.m.GatherLogits(w.s, 0, n)
+				if err := w.s.Sync(); err != nil {
+					return err
+				}
+				var z []float32
+				for i := range n {
+					z = append(z, rows.Slice(i, i+1).Columns(0, c.Model.VocabSize).F32()...)
+				}
+				report(t, fmt.Sprintf("%s, %v, losses", name, how), difference(w.m.Losses().F32(), c.floats["losses"], 0))
+				report(t, fmt.Sprintf("%s, %v, logits", name, how), difference(z, c.floats["logits"], 0))
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

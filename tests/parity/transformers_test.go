@@ -133,7 +133,7 @@ func logitsOf(t *testing.T, m arch.Model, f arch.Function, get func(string) ([]f
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, x := range p.Tensors() {
+	for _, x := range p.Shards() {
 		v, err := get(x.Name)
 		if err != nil {
 			t.Fatal(err)
