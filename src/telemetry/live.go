@@ -209,8 +209,8 @@ func (l *Live) eventText(r Record) string {
 		}
 		return fmt.Sprintf("%s on %d x %s", r.Name, r.World, r.Backend)
 	case *Stage:
-		return fmt.Sprintf("%s %d/%d %s: %s, %s parameters, %s tokens", l.paint("36", "stage"), r.Index+1, r.Count, l.paint("1", r.Name), r.Model,
-			count(r.Parameters), count(r.Tokens))
+		return fmt.Sprintf("%s %d/%d %s: %s, %s parameters on %s, %s tokens", l.paint("36", "stage"), r.Index+1, r.Count, l.paint("1", r.Name), r.Model,
+			count(r.Parameters), r.Grid, count(r.Tokens))
 	case *Growth:
 		return fmt.Sprintf("%s by %s in %.2f s: %s -> %s parameters, %s moved; loss %s -> %s (relative difference %s)",
 			l.paint("1;32", "growth"), r.Operator, r.Seconds, count(r.FromParameters), count(r.ToParameters), bytes10(r.BytesMoved),

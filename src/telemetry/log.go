@@ -86,7 +86,7 @@ func (l *Log) line(it *Iteration) TrainLine {
 func eventText(r Record) string {
 	switch r := r.(type) {
 	case *Stage:
-		return fmt.Sprintf("growth stage %d of %d (%s): %s, %s parameters, %s", r.Index+1, r.Count, r.Name, r.Model, count(r.Parameters), r.Grid)
+		return stageText(r)
 	case *Growth:
 		return GrowthLine(r)
 	case *Validation:
@@ -102,4 +102,22 @@ func eventText(r Record) string {
 		return fmt.Sprintf("%s at iteration %d after %s", r.Reason, r.Iteration, clock(r.Seconds))
 	}
 	return ""
+}
+
+// stageText is how a stage begins: its model, its grid, and what both cost.
+func stageText(r *Stage) string {
+	text := fmt.Sprintf("growth stage %d of %d (%s): %s, %s parameters, %s", r.Index+1, r.Count, r.Name, r.Model, count(r.Parameters), r.Grid)
+	if r.Schedule != "" {
+		text += fmt.Sprintf(", %s with %d micro-batches (bubble %.1f %%)", r.Schedule, r.MicroBatches, 100*r.BubbleShare)
+	}
+	if r.SequenceParallel {
+		text += ", sequence parallel"
+	}
+	if r.Recompute != "" && r.Recompute != "none" {
+		text += ", recompute " + r.Recompute
+	}
+	if n := r.MemoryBytes(); n > 0 {
+		text += fmt.Sprintf(", %.1f MiB on rank %d", float64(n)/(1<<20), r.MemoryRank)
+	}
+	return text
 }

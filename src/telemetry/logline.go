@@ -70,7 +70,9 @@ func GrowthLine(g *Growth) string {
 	fmt.Fprintf(&b, " parameters: %d -> %d |", g.FromParameters, g.ToParameters)
 	fmt.Fprintf(&b, " loss before: %s | loss after: %s |", float("%.6E", g.LossBefore), float("%.6E", g.LossAfter))
 	fmt.Fprintf(&b, " relative difference: %s |", float("%.1E", g.Relative))
-	fmt.Fprintf(&b, " bytes moved: %d | elapsed time (ms): %s |", g.BytesMoved, float("%.1f", g.Seconds*1000))
+	fmt.Fprintf(&b, " grid: %s -> %s |", g.FromGrid, g.ToGrid)
+	fmt.Fprintf(&b, " bytes moved: %d | least possible: %d | moved in (ms): %s |", g.BytesMoved, g.BytesLowerBound, float("%.1f", g.MoveSeconds*1000))
+	fmt.Fprintf(&b, " elapsed time (ms): %s |", float("%.1f", g.Seconds*1000))
 	return b.String()
 }
 

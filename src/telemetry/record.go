@@ -44,6 +44,29 @@ type Stage struct {
 	Parameters int64  `json:"parameters"`
 	Grid       string `json:"grid"` // "tp1 pp1 dp2"
 	Tokens     int64  `json:"target_tokens"`
+
+	Schedule         string   `json:"pipeline_schedule"` // empty with one pipeline stage
+	MicroBatches     int      `json:"micro_batches"`     // a replica in a step
+	BubbleShare      float64  `json:"bubble_share"`      // of the schedule, when all passes of a kind take the same time
+	SequenceParallel bool     `json:"sequence_parallel"`
+	Recompute        string   `json:"recompute_granularity"`
+	DType            string   `json:"params_dtype"`
+	MemoryRank       int      `json:"memory_rank"` // the rank that has most
+	Memory           []Memory `json:"memory"`      // what it has allocated in the stage
+}
+
+// MemoryBytes is all of Memory together.
+func (s *Stage) MemoryBytes() (n int64) {
+	for _, m := range s.Memory {
+		n += m.Bytes
+	}
+	return n
+}
+
+// Memory is what a rank has allocated for one purpose.
+type Memory struct {
+	Label string `json:"label"` // "weights", "gradients", "optimizer", "activations", ...
+	Bytes int64  `json:"bytes"`
 }
 
 // Iteration is one step of the optimizer.
@@ -67,17 +90,21 @@ type Iteration struct {
 // Growth is a step from one growth stage to the next.
 type Growth struct {
 	Header
-	FromStage      int     `json:"from_stage"`
-	ToStage        int     `json:"to_stage"`
-	Operator       string  `json:"operator"`
-	FromParameters int64   `json:"from_parameters"`
-	ToParameters   int64   `json:"to_parameters"`
-	LossBefore     float64 `json:"loss_before"` // of the probe batch
-	LossAfter      float64 `json:"loss_after"`
-	Relative       float64 `json:"relative_difference"`
-	Seconds        float64 `json:"seconds"`
-	BytesMoved     int64   `json:"bytes_moved"`
-	ModelFLOPs     float64 `json:"model_flops"`
+	FromStage       int     `json:"from_stage"`
+	ToStage         int     `json:"to_stage"`
+	Operator        string  `json:"operator"`
+	FromParameters  int64   `json:"from_parameters"`
+	ToParameters    int64   `json:"to_parameters"`
+	LossBefore      float64 `json:"loss_before"` // of the probe batch
+	LossAfter       float64 `json:"loss_after"`
+	Relative        float64 `json:"relative_difference"`
+	Seconds         float64 `json:"seconds"`           // from the last step of the old model to the first of the new one
+	BytesMoved      int64   `json:"bytes_moved"`       // between ranks
+	BytesLowerBound int64   `json:"bytes_lower_bound"` // what had to change rank at least
+	MoveSeconds     float64 `json:"move_seconds"`      // of Seconds: weights and optimizer state, without the probes
+	FromGrid        string  `json:"from_grid"`
+	ToGrid          string  `json:"to_grid"`
+	ModelFLOPs      float64 `json:"model_flops"`
 }
 
 // Validation is a loss over held-out text.

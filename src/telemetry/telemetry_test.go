@@ -33,7 +33,8 @@ func iteration(n int) *Iteration {
 func shortRun() []Record {
 	records := []Record{
 		&Run{Header: header(0), Name: "quickstart", Version: "0.1", World: 2, Backend: "cpu avx2, 1 worker", TrainIters: 12, Tokens: 12 * 4096, FLOPs: 12e9},
-		&Stage{Header: header(0), Count: 2, Name: "seedling", Model: "2 layers x 64", Parameters: 357_000, Grid: "tp1 pp1 dp2", Tokens: 6 * 4096},
+		&Stage{Header: header(0), Count: 2, Name: "seedling", Model: "2 layers x 64", Parameters: 357_000, Grid: "tp1 pp1 dp2", Tokens: 6 * 4096,
+			MicroBatches: 4, Recompute: "none", DType: "fp32", Memory: []Memory{{"weights", 1_428_000}, {"activations", 3 << 20}}},
 	}
 	for n := 1; n <= 12; n++ {
 		it := iteration(n)
@@ -50,9 +51,13 @@ func shortRun() []Record {
 				&Checkpoint{Header: header(6), Path: "runs/quickstart/checkpoints/iter_0000006", Seconds: 0.031, Bytes: 4_300_000},
 				&Growth{
 					Header: header(6), ToStage: 1, Operator: "zero", FromParameters: 357_000, ToParameters: 1_230_000,
-					LossBefore: 1.4142135, LossAfter: 1.4142136, Relative: 7.1e-8, Seconds: 0.0123, BytesMoved: 4_284_000, ModelFLOPs: 6e9,
+					LossBefore: 1.4142135, LossAfter: 1.4142136, Relative: 7.1e-8, Seconds: 0.0123, BytesMoved: 4_284_000,
+					BytesLowerBound: 4_284_000, MoveSeconds: 0.0021, FromGrid: "tp1 pp1 dp2", ToGrid: "tp1 pp2 dp1", ModelFLOPs: 6e9,
 				},
-				&Stage{Header: header(6), Index: 1, Count: 2, Name: "sapling", Model: "4 layers x 128", Parameters: 1_230_000, Grid: "tp1 pp1 dp2", Tokens: 6 * 4096})
+				&Stage{
+					Header: header(6), Index: 1, Count: 2, Name: "sapling", Model: "4 layers x 128", Parameters: 1_230_000, Grid: "tp1 pp2 dp1", Tokens: 6 * 4096,
+					Schedule: "1f1b", MicroBatches: 8, BubbleShare: 1.0 / 9, Recompute: "full", DType: "fp32", MemoryRank: 1, Memory: []Memory{{"weights", 2_460_000}},
+				})
 		}
 	}
 	return append(records, &End{Header: header(12), Reason: "finished", Seconds: 1.2})

@@ -8,31 +8,35 @@ import (
 	"cambium/src/config"
 	"cambium/src/eval"
 	"cambium/src/growth"
-	"cambium/src/model"
 )
 
 // grow takes the live state over the boundary into the next stage, on all ranks together:
 //
-//  1. the probe's loss, by the old model;
-//  2. the larger weights and moments beside the old ones (growth.Grow);
-//  3. the probe's loss, by the new model, with its masks at v = 0;
+//  1. the probe's loss, by the old model on the old grid;
+//  2. the larger weights and optimizer state beside the old ones, laid out over the new grid (growth.Grow);
+//  3. the probe's loss, by the new model on the new grid, with its masks at v = 0;
 //  4. where it stayed, the old state goes; where it did not, the old state is saved and the run ends.
 func (r *rank) grow() error {
 	begin := time.Now()
 	last, next := r.stage, r.stage+1
 	plan := r.plans[next]
-	before, err := r.probe(last, last, r.state, r.lastMask())
+	r.state.Optimizer.Settle(r.stream)
+	before, err := r.probe(r.groups, last, last, r.state, r.lastMask())
 	if err != nil {
 		return err
 	}
 	r.dismantle()
-	grown, err := growth.Grow(growth.Job{
-		Plan: plan, Backend: r.backend, Stream: r.stream, DP: r.dp, Old: r.state, Seed: r.cfg.Seed, Growth: next,
-	})
+	to, err := r.split(next)
+	if err != nil {
+		return err
+	}
+	moving := time.Now()
+	grown, err := r.enlarge(plan, next, to)
 	if err != nil {
 		return r.stay(err)
 	}
-	after, err := r.probe(last, next, grown.State, plan.MaskAt(0))
+	moved := time.Since(moving)
+	after, err := r.probe(to, last, next, grown.State, plan.MaskAt(0))
 	if err != nil {
 		grown.Abort()
 		return r.stay(err)
@@ -42,15 +46,28 @@ func (r *rank) grow() error {
 		grown.Abort()
 		return r.stay(err)
 	}
+	from := r.groups.grid
 	grown.Commit()
-	r.state, r.stage, r.function = grown.State, next, r.functions[next]
+	r.state, r.stage, r.function, r.groups = grown.State, next, r.functions[next], to
 	if err := r.build(); err != nil {
 		return err
 	}
+	memory, err := r.memory()
+	if err != nil {
+		return err
+	}
 	r.lead(func(o *observer) error {
-		return o.grown(r, growthEvent{before: before, after: after, change: change, took: time.Since(begin), stats: grown.Stats})
+		e := growthEvent{before: before, after: after, change: change, took: time.Since(begin), moved: moved, stats: grown.Stats, from: from}
+		return o.grown(r, e, memory)
 	})
 	return nil
+}
+
+// enlarge makes the larger state on the new grid.
+func (r *rank) enlarge(plan *growth.Plan, next int, to groups) (*growth.Grown, error) {
+	return growth.Grow(growth.Job{
+		Plan: plan, Backend: r.backend, Stream: r.stream, DP: r.groups.dp, Old: r.state, Seed: r.cfg.Seed, Growth: next,
+	})
 }
 
 // stay saves the old state after a growth that failed, and says so.
@@ -67,30 +84,24 @@ func (r *rank) tolerance(stage int) float64 {
 	if t := r.cfg.Stages[stage].Growth.Tolerance; t > 0 {
 		return t
 	}
-	return growth.Tolerance(r.state.Params.Weight(arch.WordEmbeddings).DType())
+	return growth.Tolerance(r.dtype())
 }
 
 // probeWindows is the number of windows whose loss is compared before and after growth.
 const probeWindows = 16
 
-// probe is the loss of a stage's probe windows, by the weights of a state with the shape of stage shape, under a mask. Windows
-// and sequence length are those of the stage that ends, so that both sides of a growth see the same tokens.
-func (r *rank) probe(stage, shape int, state growth.State, k arch.Mask) (float64, error) {
+// probe is the loss of a stage's probe windows, by the weights of a state with the shape of stage shape, on the grid of g,
+// under a mask. Windows and sequence length are those of the stage that ends, so that both sides of a growth see the same
+// tokens.
+func (r *rank) probe(g groups, stage, shape int, state growth.State, k arch.Mask) (float64, error) {
 	t := r.cfg.Stages[stage].Train
-	o := model.Options{MicroBatch: t.MicroBatchSize, SeqLength: t.SeqLength, Inference: true}
-	m, err := model.New(r.backend, r.functions[shape], state.Params, model.Parallel{}, o)
+	f, err := r.newInference(g, shape, state, t.MicroBatchSize, t.SeqLength, k)
 	if err != nil {
 		return 0, err
 	}
-	defer m.Close()
-	e, err := eval.New(r.backend, m)
-	if err != nil {
-		return 0, err
-	}
-	defer e.Close()
-	m.SetMask(k)
+	defer f.Close()
 	w := r.probes[stage]
-	return r.meanLoss("probe", e, w, min(probeWindows, w.Len()))
+	return r.meanLoss("probe", g, eval.Over(f), w, min(probeWindows, w.Len()))
 }
 
 // lastMask is the mask at the end of the live stage: none, unless its ramp is longer than the stage.

@@ -135,13 +135,13 @@ func (j *job) openWindows() error {
 }
 
 // newLoader reads this rank's samples of the live stage ahead of its steps, a micro-batch at a time. Which samples a step
-// takes does not depend on the number of ranks: it is the next global batch of the run's one sequence, counted in samples
+// takes does not depend on the grid: it is the next global batch of the run's one sequence, counted in samples
 // of the stage's own length.
 func (r *rank) newLoader(s *config.Stage) *data.Loader {
 	t := s.Train
 	first := uint64(r.timeline.Begin(r.stage))/uint64(t.SeqLength) + uint64(r.place.Step)*uint64(t.GlobalBatchSize)
 	return data.NewLoader(r.corpus.training[r.stage], data.LoaderOptions{
-		Order:     data.Share(first, t.GlobalBatchSize, r.dp.Rank(), r.dp.Size()),
+		Order:     data.Share(first, t.GlobalBatchSize, r.groups.at.DP, r.groups.grid.DP),
 		BatchSize: t.MicroBatchSize, VocabSize: s.Model.VocabSize,
 	})
 }

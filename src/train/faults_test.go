@@ -14,10 +14,10 @@ import (
 func prepared(t *testing.T, timeout time.Duration) *job {
 	t.Helper()
 	j := &job{cfg: smallRun(t, t.TempDir(), 2, "zero"), ctx: t.Context(), options: Options{Timeout: timeout}}
-	if err := j.prepare(); err != nil {
+	if err := j.findWorld(); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.prepareFolder(); err != nil {
+	if err := j.prepareAll(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

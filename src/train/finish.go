@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"cambium/src/eval"
-	"cambium/src/model"
 	"cambium/src/report"
 )
 
@@ -18,18 +17,21 @@ const (
 	sampleTopK        = 50
 )
 
-// finish ends a run whose stages are all done: a sample of text by the final model, the last records.
+// finish ends a run whose stages are all done: a sample of text by the final model, the last records. The first replica
+// writes the text, all of its ranks together.
 func (r *rank) finish() error {
-	if err := r.world.Barrier("end"); err != nil || !r.leads() {
+	if err := r.world.Barrier("end"); err != nil || r.groups.at.DP > 0 {
 		return err
 	}
 	text, err := r.sample()
 	if err != nil {
 		return fmt.Errorf("sample of generated text: %w", err)
 	}
-	r.observer.result.Sample = text
-	r.observer.result.Finished = true
-	return r.observer.finish(r, "finished")
+	r.lead(func(o *observer) error {
+		o.result.Sample, o.result.Finished = text, true
+		return o.finish(r, "finished")
+	})
+	return nil
 }
 
 // sample lets the model write. Without a tokenizer there is nothing to read, and it returns "".
@@ -38,22 +40,17 @@ func (r *rank) sample() (string, error) {
 	if tok == nil {
 		return "", nil
 	}
-	s := &r.cfg.Stages[r.stage]
+	r.state.Optimizer.Settle(r.stream)
 	r.dismantle()
-	m, err := model.New(r.backend, r.function, r.state.Params, model.Parallel{}, model.Options{MicroBatch: 1, SeqLength: s.Train.SeqLength, Inference: true})
+	seq := r.cfg.Stages[r.stage].Train.SeqLength
+	f, err := r.newInference(r.groups, r.stage, r.state, 1, seq, r.lastMask())
 	if err != nil {
 		return "", err
 	}
-	defer m.Close()
-	m.SetMask(r.lastMask())
-	e, err := eval.New(r.backend, m)
-	if err != nil {
-		return "", err
-	}
-	defer e.Close()
+	defer f.Close()
 	var text strings.Builder
 	text.WriteString(prompt)
-	err = e.Text(r.stream, tok, prompt, eval.Sampling{
+	err = eval.Over(f).Text(r.stream, tok, prompt, eval.Sampling{
 		Temperature: sampleTemperature, TopK: sampleTopK, MaxTokens: sampleTokens, Seed: r.cfg.Seed, Stop: tok.EOD(),
 	}, &text)
 	return text.String(), err

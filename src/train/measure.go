@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"cambium/src/comm"
-	"cambium/src/comm/local"
 	"cambium/src/config"
 )
 
@@ -33,19 +32,20 @@ func Measure(ctx context.Context, cfg *config.Run, warmup, steps int) (*Measurem
 		return nil, err
 	}
 	defer j.close()
+	if err := j.findWorld(); err != nil {
+		return nil, err
+	}
 	m := &Measurement{World: short.World()}
-	err := local.NewWorld(short.World()).Run(func(world comm.Communicator) error { return j.measure(world, warmup, m) })
-	return m, err
+	return m, j.world.Run(func(world comm.Communicator) error { return j.measure(world, warmup, m) })
 }
 
 func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err error) {
-	r := &rank{job: j, world: world, backend: j.newBackend()}
+	r := j.newRank(world)
 	defer func() {
 		if closeErr := r.close(); err == nil {
 			err = closeErr
 		}
 	}()
-	r.stream = r.backend.NewStream("compute")
 	if err := r.enter(); err != nil {
 		return err
 	}

@@ -2,9 +2,11 @@ package train
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +15,9 @@ import (
 	"cambium/src/arch"
 	"cambium/src/checkpoint"
 	"cambium/src/flops"
+	"cambium/src/grid"
 	"cambium/src/growth"
+	"cambium/src/pipeline"
 	"cambium/src/schedule"
 	"cambium/src/telemetry"
 )
@@ -33,8 +37,9 @@ type observer struct {
 // growthEvent is what growth has to tell.
 type growthEvent struct {
 	before, after, change float64
-	took                  time.Duration
+	took, moved           time.Duration // in all; from the old state to the new one alone
 	stats                 growth.Stats
+	from                  grid.Grid
 }
 
 func newObserver(j *job) *observer {
@@ -43,7 +48,7 @@ func newObserver(j *job) *observer {
 
 // begin opens the sinks at the iteration where the run takes up: what a run that was killed wrote after its last
 // checkpoint is dropped, because it happens again.
-func (o *observer) begin(r *rank) (err error) {
+func (o *observer) begin(r *rank, memory memoryUse) (err error) {
 	resumed := o.resume != nil
 	at := int(r.place.Iteration)
 	if o.sink, err = o.openSinks(resumed, at); err != nil {
@@ -61,7 +66,7 @@ func (o *observer) begin(r *rank) (err error) {
 	if resumed && r.stage != r.place.Stage || r.place.Stage == o.timeline.Stages() {
 		return nil // the next stage begins with its growth, or the run is over
 	}
-	return o.enterStage(r)
+	return o.enterStage(r, memory)
 }
 
 // end is the place after the last step.
@@ -87,12 +92,29 @@ func (o *observer) header(p schedule.Place) telemetry.Header {
 	return telemetry.Header{Time: time.Now(), Iteration: int(p.Iteration), ConsumedTokens: p.Tokens}
 }
 
-func (o *observer) enterStage(r *rank) error {
+func (o *observer) enterStage(r *rank, memory memoryUse) error {
 	s := &o.cfg.Stages[r.stage]
+	sched, err := r.schedule(s, r.groups)
+	if err != nil {
+		return err
+	}
+	line, err := pipeline.Simulate(sched, pipeline.Costs{Forward: 1, Backward: 2, BackwardInput: 1, BackwardWeight: 1})
+	if err != nil {
+		return err
+	}
 	o.stage = telemetry.Stage{
 		Header: o.header(r.place), Index: r.stage, Count: len(o.cfg.Stages), Name: s.Name, Model: describe(s.Model),
-		Parameters: int64(s.Model.ParameterCount()), Tokens: s.Tokens(),
-		Grid: fmt.Sprintf("tp%d pp%d dp%d", s.Parallel.TensorSize, s.Parallel.PipelineSize, s.DataParallelSize(r.world.Size())),
+		Parameters: int64(s.Model.ParameterCount()), Tokens: s.Tokens(), Grid: r.groups.grid.String(),
+		MicroBatches: sched.MicroBatches(), SequenceParallel: s.Parallel.SequenceParallel, Recompute: s.Parallel.Recompute,
+		DType: o.cfg.Precision.ParamsDType, BubbleShare: line.BubbleShare(), MemoryRank: memory.Rank,
+	}
+	if r.groups.grid.PP > 1 {
+		o.stage.Schedule = s.Parallel.PipelineSchedule
+	}
+	for _, label := range slices.Sorted(maps.Keys(memory.Bytes)) {
+		if n := memory.Bytes[label]; n > 0 {
+			o.stage.Memory = append(o.stage.Memory, telemetry.Memory{Label: label, Bytes: int64(n)})
+		}
 	}
 	return o.sink.Write(&o.stage)
 }
@@ -112,25 +134,27 @@ func (o *observer) step(r *rank, out outcome) error {
 	o.result.add(r.stage, out, int64(tokens))
 	return o.sink.Write(&telemetry.Iteration{
 		Header: o.header(r.place), ConsumedSamples: r.place.Samples, GrowthStage: r.stage, LMLoss: out.loss, LearningRate: out.lr,
-		GradNorm: out.gradNorm, LossScale: 1, GlobalBatchSize: s.Train.GlobalBatchSize, Skipped: out.skipped,
+		GradNorm: out.gradNorm, LossScale: out.scale, GlobalBatchSize: s.Train.GlobalBatchSize, Skipped: out.skipped,
 		ElapsedMS: 1e3 * seconds, TokensPerSec: tokens / seconds, ModelTFLOPs: work / seconds / float64(r.world.Size()) / 1e12,
 		FLOPsFormula: o.formula.Name, ModelFLOPs: o.work,
 	})
 }
 
 // grown tells of a growth into the live stage, and of the stage.
-func (o *observer) grown(r *rank, g growthEvent) error {
+func (o *observer) grown(r *rank, g growthEvent, memory memoryUse) error {
 	from, to := o.cfg.Stages[r.stage-1].Model, o.cfg.Stages[r.stage].Model
 	e := &telemetry.Growth{
 		Header: o.header(r.place), FromStage: r.stage - 1, ToStage: r.stage, Operator: o.cfg.Stages[r.stage].Growth.Operator,
 		FromParameters: int64(from.ParameterCount()), ToParameters: int64(to.ParameterCount()), LossBefore: g.before, LossAfter: g.after,
-		Relative: g.change, Seconds: g.took.Seconds(), BytesMoved: g.stats.BytesMoved, ModelFLOPs: o.work,
+		Relative: g.change, Seconds: g.took.Seconds(), BytesMoved: g.stats.BytesMoved,
+		BytesLowerBound: g.stats.BytesLowerBound, MoveSeconds: g.moved.Seconds(), FromGrid: g.from.String(), ToGrid: r.groups.grid.String(),
+		ModelFLOPs: o.work,
 	}
 	o.result.Growths = append(o.result.Growths, *e)
 	if err := o.sink.Write(e); err != nil {
 		return err
 	}
-	return o.enterStage(r)
+	return o.enterStage(r, memory)
 }
 
 // validated tells of a validation.

@@ -7,32 +7,38 @@ import (
 	"cambium/src/arch"
 	"cambium/src/backend"
 	"cambium/src/comm"
+	"cambium/src/config"
 	"cambium/src/eval"
-	"cambium/src/grid"
+	"cambium/src/execute"
 	"cambium/src/growth"
 	"cambium/src/layout"
 	"cambium/src/model"
 	"cambium/src/optim"
+	"cambium/src/pipeline"
 	"cambium/src/schedule"
+	"cambium/src/tensor"
 )
 
 // rank is one rank's live state.
 type rank struct {
 	*job
-	world   comm.Communicator
-	dp      comm.Communicator
-	grid    grid.Grid
-	backend backend.Backend
-	stream  backend.Stream
-
+	world    comm.Communicator
+	backend  backend.Backend
+	stream   backend.Stream
+	traffic  backend.Stream // gradients and weights on their way, beside the passes; nil when nobody shares them
+	groups   groups         // of the live stage's grid
 	place    schedule.Place // what the next step is
 	stage    int            // whose model is alive: behind place.Stage until growth has happened
 	function arch.Function
 	state    growth.State
+
 	model    *model.Model
-	batch    *batch
+	executor *execute.Executor
+	samples  *samples
+	forward  *forward
 	eval     *eval.Evaluator
 
+	scale      lossScale
 	skipped    int // steps in a row without a finite gradient
 	allSkipped int
 	started    time.Time
@@ -40,13 +46,15 @@ type rank struct {
 
 // runRank is the life of a rank.
 func (j *job) runRank(world comm.Communicator) (err error) {
-	r := &rank{job: j, world: world, backend: j.newBackend(), started: time.Now()}
+	r := j.newRank(world)
 	defer func() {
 		if closeErr := r.close(); err == nil {
 			err = closeErr
 		}
 	}()
-	r.stream = r.backend.NewStream("compute")
+	if err := r.meet(); err != nil {
+		return err
+	}
 	if err := r.enter(); err != nil {
 		return err
 	}
@@ -67,6 +75,15 @@ func (j *job) runRank(world comm.Communicator) (err error) {
 	return r.finish()
 }
 
+func (j *job) newRank(world comm.Communicator) *rank {
+	r := &rank{job: j, world: world, backend: j.newBackend(), started: time.Now()}
+	r.stream = r.backend.NewStream("compute")
+	if world.Size() > 1 {
+		r.traffic = r.backend.NewStream("communication")
+	}
+	return r
+}
+
 // enter builds the state of the first step: new, or as a checkpoint left it.
 func (r *rank) enter() error {
 	start, err := r.start()
@@ -74,24 +91,17 @@ func (r *rank) enter() error {
 		return err
 	}
 	r.place, r.stage, r.function = start.place, start.stage, r.functions[start.stage]
-	if err := r.regroup(); err != nil {
+	if r.groups, err = r.split(r.stage); err != nil {
 		return err
 	}
-	m := r.cfg.Stages[r.stage].Model
-	if r.state.Params, err = model.NewParams(r.backend, layout.Single(m), 0, model.ParamOptions{Grads: true}); err != nil {
+	if r.state, err = r.newState(r.stage, r.groups); err != nil {
 		return err
 	}
-	p := optim.Parallel{World: r.world, DP: r.dp}
-	if p.GridLayout, err = layout.Optimizer(m, r.grid); err != nil {
-		return err
-	}
-	if r.state.Optimizer, err = optim.New(r.backend, p, r.state.Params, r.optimizerConfig()); err != nil {
-		return err
-	}
+	r.scale = r.newLossScale()
 	if r.resume != nil {
 		err = r.load()
 	} else {
-		err = r.state.Params.Init(r.stream, r.cfg.Seed)
+		err = r.initialise()
 	}
 	if err != nil {
 		return err
@@ -99,49 +109,122 @@ func (r *rank) enter() error {
 	if err := r.build(); err != nil {
 		return err
 	}
+	memory, err := r.memory()
+	if err != nil {
+		return err
+	}
 	// Metrics are cut back to the checkpoint, so only once every rank has read it.
 	if err := r.world.Barrier("start"); err != nil {
 		return err
 	}
-	r.lead(func(o *observer) error { return o.begin(r) })
+	r.lead(func(o *observer) error { return o.begin(r, memory) })
 	return nil
 }
 
-// regroup makes the process groups of the stage's grid.
-func (r *rank) regroup() error {
-	p := r.cfg.Stages[r.stage].Parallel
-	var err error
-	if r.grid, err = grid.New(r.world.Size(), p.TensorSize, p.PipelineSize); err != nil {
-		return err
+// newState allocates what a rank trains in a growth stage: its shards of the weights, and its boxes of the optimizer's state.
+func (r *rank) newState(stage int, g groups) (s growth.State, err error) {
+	m := r.cfg.Stages[stage].Model
+	weights, err := layout.Weights(m, g.grid)
+	if err != nil {
+		return s, err
 	}
-	color, key := r.grid.Split(grid.DP, r.world.Rank())
-	r.dp, err = r.world.Split("data-parallel group", color, key)
-	return err
+	if s.Params, err = model.NewParams(r.backend, weights, r.world.Rank(), model.ParamOptions{DType: r.dtype(), Grads: true}); err != nil {
+		return s, err
+	}
+	p, err := r.sharing(stage, g)
+	if err != nil {
+		return s, err
+	}
+	s.Optimizer, err = optim.New(r.backend, p, s.Params, r.optimizerConfig())
+	return s, err
 }
 
-// build plans what the live stage computes with: activations, batch, evaluation.
+// sharing is how the optimizers of a growth stage share the work.
+func (r *rank) sharing(stage int, g groups) (optim.Parallel, error) {
+	s := &r.cfg.Stages[stage]
+	l, err := layout.Optimizer(s.Model, g.grid)
+	p := s.Parallel
+	return optim.Parallel{
+		World: r.world, DP: g.dp, TP: g.tp, Embedding: g.embedding, GridLayout: l, SequenceParallel: p.SequenceParallel,
+		BucketSize: int(p.BucketSize), Stream: r.traffic, OverlapGradReduce: p.OverlapGradReduce, OverlapParamGather: p.OverlapParamGather,
+	}, err
+}
+
+// initialise gives a new model its initial weights: masters first, so that 16-bit weights are rounded from them.
+func (r *rank) initialise() error {
+	if err := r.state.Params.Init(r.stream, r.cfg.Seed); err != nil {
+		return err
+	}
+	if r.state.Optimizer.Masters() {
+		if err := r.initialiseMasters(); err != nil {
+			return err
+		}
+	}
+	r.state.Optimizer.PublishWeights(r.stream)
+	return r.stream.Sync()
+}
+
+func (r *rank) initialiseMasters() error {
+	var values []float32
+	for _, p := range r.state.Optimizer.State() {
+		if p.Kind != optim.Weight {
+			continue
+		}
+		values = append(values[:0], make([]float32, p.Box.Volume())...)
+		model.InitialValues(values, r.cfg.Stages[r.stage].Model, p.Tensor, r.cfg.Seed, p.Box.Lo, p.Box.Hi)
+		r.stream.Upload(p.Data, tensor.HostBytes(values))
+		if err := r.stream.Sync(); err != nil { // values are used again
+			return err
+		}
+	}
+	return nil
+}
+
+// build plans what the live stage computes with: activations, messages between pipeline stages, batch, evaluation.
 func (r *rank) build() (err error) {
 	s := &r.cfg.Stages[r.stage]
-	o := model.Options{MicroBatch: s.Train.MicroBatchSize, SeqLength: s.Train.SeqLength}
-	if r.model, err = model.New(r.backend, r.function, r.state.Params, model.Parallel{}, o); err != nil {
+	sched, err := r.schedule(s, r.groups)
+	if err != nil {
 		return err
 	}
-	if r.eval, err = eval.New(r.backend, r.model); err != nil {
+	recompute, err := model.ParseRecompute(s.Parallel.Recompute)
+	if err != nil {
 		return err
 	}
-	r.batch, err = r.newBatch(s)
-	return err
+	_, slots := pipeline.Slots(sched[r.groups.at.PP])
+	o := model.Options{
+		MicroBatch: s.Train.MicroBatchSize, SeqLength: s.Train.SeqLength, Recompute: recompute, Slots: slots, SplitBackward: sched.Split(),
+	}
+	if r.model, err = model.New(r.backend, r.function, r.state.Params, r.parallel(s, r.groups), o); err != nil {
+		return err
+	}
+	r.executor, err = execute.New(r.backend, r.groups.pp, r.model, execute.Options{
+		Schedule: sched, Shape: shape(r.model), Hooks: r.state.Optimizer.Hooks(), Clock: r.clock,
+	})
+	if err != nil {
+		return err
+	}
+	if r.forward, err = r.newForward(r.groups, r.model); err != nil {
+		return err
+	}
+	r.eval = eval.Over(r.forward)
+	r.samples = r.newSamples(s)
+	return nil
 }
 
 // dismantle frees what build made. Nothing may be in flight.
 func (r *rank) dismantle() {
-	if r.batch != nil {
-		r.batch.close()
-		r.batch = nil
+	if r.samples != nil {
+		r.samples.stop()
+		r.samples = nil
 	}
-	if r.eval != nil {
-		r.eval.Close()
-		r.eval = nil
+	if r.forward != nil {
+		r.forward.Close()
+		r.forward, r.eval = nil, nil
+	}
+	if r.executor != nil {
+		r.executor.Close()
+		r.executor = nil
 	}
 	if r.model != nil {
 		r.model.Close()
@@ -151,13 +234,24 @@ func (r *rank) dismantle() {
 
 func (r *rank) close() error {
 	err := r.stream.Sync()
-	if r.batch != nil {
-		r.batch.stop()
+	if r.samples != nil {
+		r.samples.stop()
 	}
 	if closeErr := r.backend.Close(); err == nil {
 		err = closeErr
 	}
 	return err
+}
+
+// dtype is the type of weights and activations.
+func (j *job) dtype() tensor.DType {
+	switch j.cfg.Precision.ParamsDType {
+	case config.BF16:
+		return tensor.BF16
+	case config.FP16:
+		return tensor.F16
+	}
+	return tensor.F32
 }
 
 // mask is the growth mask of the step at place p of the live stage; the zero Mask outside ramps.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +17,8 @@ import (
 	"cambium/src/backend"
 	"cambium/src/backend/cpu"
 	"cambium/src/checkpoint"
+	"cambium/src/comm"
+	"cambium/src/comm/local"
 	"cambium/src/config"
 	"cambium/src/eval"
 	"cambium/src/growth"
@@ -32,12 +36,14 @@ type Options struct {
 	Timeout time.Duration // without progress for so long the run ends with a report of who waits for whom; 0: 10 minutes
 	Version string        // of the program, for the record
 	Report  bool          // draw report.html at the end
+	World   comm.World    // the ranks; nil: all of them in this process
 }
 
-// job is what all ranks share. It does not change while they run, but for the flags at its end.
+// job is what all ranks of a process share. It does not change while they run, but for the flags at its end.
 type job struct {
 	cfg       *config.Run
 	options   Options
+	world     comm.World
 	timeline  *schedule.Timeline
 	rates     []schedule.LearningRate
 	plans     []*growth.Plan  // [stage] how its model came to be; nil in the first
@@ -46,10 +52,14 @@ type job struct {
 	windows   []eval.Windows // [stage] validation; nil without
 	probes    []eval.Windows // [stage] what growth is checked on
 	resume    *checkpoint.Reader
-	lock      *flock.Flock // of the run folder
+	lock      *flock.Flock // of the run folder; the leading process's, as the observer
 	observer  *observer    // the leading rank's
 	ctx       context.Context
 	deadline  time.Time // zero: none
+	clock     bool      // measure every pass
+	unable    error     // why this process cannot begin
+
+	following sync.Once
 
 	progress atomic.Int64 // counts whatever shows that the run lives
 	stopped  atomic.Bool  // asked to stop before its end
@@ -57,7 +67,9 @@ type job struct {
 }
 
 // Run trains as cfg says, in its run folder, and goes on from the newest checkpoint there. When ctx ends, the step at hand
-// is finished, the state saved, and ErrStopped returned.
+// is finished, the state saved, and ErrStopped returned. With ranks in other processes every process calls Run with the
+// same configuration; the one with rank 0 leads: it alone writes into the folder, besides its checkpoints, and returns a
+// summary, the others nil.
 func Run(ctx context.Context, cfg *config.Run, o Options) (s *Summary, err error) {
 	j := &job{cfg: cfg, options: o, ctx: ctx}
 	defer func() {
@@ -65,22 +77,53 @@ func Run(ctx context.Context, cfg *config.Run, o Options) (s *Summary, err error
 			err = closeErr
 		}
 	}()
-	if err := j.prepare(); err != nil {
+	if err := j.findWorld(); err != nil {
 		return nil, err
 	}
-	if j.lock, err = lockFolder(cfg.RunDir); err != nil {
-		return nil, err
-	}
-	if err := j.prepareFolder(); err != nil {
-		return nil, err
+	if j.unable = j.prepareAll(); j.unable != nil && j.alone() {
+		return nil, j.unable
 	}
 	if err := j.runRanks(); err != nil {
+		if j.unable != nil {
+			err = j.unable // without the number of a rank: no rank is to blame
+		}
 		return nil, err
 	}
-	if j.stopped.Load() {
+	switch {
+	case j.stopped.Load():
 		return nil, ErrStopped
+	case !j.leading():
+		return nil, nil
 	}
 	return j.summary()
+}
+
+// findWorld takes the world that was given, or makes one of goroutines.
+func (j *job) findWorld() error {
+	if j.world = j.options.World; j.world == nil {
+		if n := j.cfg.WorldSize; n > 0 && n != j.cfg.LocalRanks {
+			return fmt.Errorf("world_size is %d, and this process has %d ranks (local_ranks): start it with mpirun or srun, or give both the same number", n, j.cfg.LocalRanks)
+		}
+		j.world = local.NewWorld(j.cfg.LocalRanks)
+	}
+	if n := j.world.Size(); n != j.cfg.World() {
+		return fmt.Errorf("%d ranks were started, and world_size is %d: want as many", n, j.cfg.World())
+	}
+	return nil
+}
+
+// leading tells whether rank 0 is in this process.
+func (j *job) leading() bool { return slices.Contains(j.world.Local(), 0) }
+
+// prepareAll is all that needs no rank.
+func (j *job) prepareAll() (err error) {
+	if err := j.prepare(); err != nil || !j.leading() {
+		return err
+	}
+	if j.lock, err = lockFolder(j.cfg.RunDir); err != nil {
+		return err
+	}
+	return j.prepareFolder()
 }
 
 // prepare reads and checks all that does not need a rank. It allocates nothing on a device.

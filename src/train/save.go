@@ -11,7 +11,6 @@ import (
 	"cambium/src/checkpoint"
 	"cambium/src/layout"
 	"cambium/src/optim"
-	"cambium/src/tensor"
 )
 
 // layersAxis is the key of the layers' births in a checkpoint, beside the names of the axes.
@@ -20,10 +19,10 @@ const layersAxis = "layers"
 // checkpoints is the folder of a run's checkpoints.
 func (j *job) checkpoints() string { return filepath.Join(j.cfg.RunDir, "checkpoints") }
 
-// save writes a checkpoint of the live state. Every rank writes the rows that it owns in the optimizer, of the weights too:
-// so the replicas share the work.
+// save writes a checkpoint of the live state: every rank the boxes that it owns.
 func (r *rank) save() error {
 	begin := time.Now()
+	r.state.Optimizer.Settle(r.stream)
 	if err := r.stream.Sync(); err != nil {
 		return err
 	}
@@ -52,6 +51,9 @@ func (r *rank) meta() (checkpoint.Meta, error) {
 	if err != nil {
 		return checkpoint.Meta{}, err
 	}
+	if err := r.scale.save(extra); err != nil {
+		return checkpoint.Meta{}, err
+	}
 	begin := r.timeline.Begin(r.stage)
 	steps := (r.place.Tokens - begin) / r.cfg.Stages[r.stage].TokensPerIteration()
 	last := r.place
@@ -65,47 +67,36 @@ func (r *rank) meta() (checkpoint.Meta, error) {
 	}, nil
 }
 
+// pieces are the boxes of the optimizer's state, master weights among them, that this rank saves: of what several ranks
+// hold, one of them.
 func (r *rank) pieces() []checkpoint.Piece {
+	l := r.state.Optimizer.Layout()
+	mine := map[string]bool{}
+	for _, s := range l.Owned(r.world.Rank()) {
+		mine[l.Tensors[s.Tensor].Name] = true
+	}
 	var out []checkpoint.Piece
-	add := func(t arch.Tensor, kind string, box layout.Box, x tensor.Tensor) {
+	for _, p := range r.state.Optimizer.State() {
+		if !mine[p.Tensor.Name] {
+			continue
+		}
 		out = append(out, checkpoint.Piece{
-			Tensor: t.Name, Kind: kind, DType: x.DType(), Shape: t.Shape, Box: box,
+			Tensor: p.Tensor.Name, Kind: p.Kind, DType: p.Data.DType(), Shape: p.Tensor.Shape, Box: p.Box,
 			Fetch: func(part layout.Box, dst []byte) error {
 				r.progress.Add(1)
-				r.stream.Download(dst, x.Slice(part.Lo[0]-box.Lo[0], part.Hi[0]-box.Lo[0]))
+				r.stream.Download(dst, p.Data.Slice(part.Lo[0]-p.Box.Lo[0], part.Hi[0]-p.Box.Lo[0]))
 				return r.stream.Sync()
 			},
 		})
 	}
-	for _, p := range r.state.Optimizer.State() {
-		add(p.Tensor, p.Kind, p.Box, p.Data)
-	}
 	return out
 }
 
-// load reads weights, moments and counters from the checkpoint to resume from, whatever the number of ranks that wrote it.
+// load reads master weights, moments and counters from the checkpoint to resume from, whatever the grid that wrote it.
 func (r *rank) load() error {
 	meta := r.resume.Meta()
-	read := func(kind, name string, box layout.Box, dst tensor.Tensor) error {
-		r.progress.Add(1)
-		buf := make([]byte, dst.Bytes())
-		if err := r.resume.Read(kind, name, box, buf); err != nil {
-			var damage *checkpoint.Damage
-			if errors.As(err, &damage) {
-				return fmt.Errorf("%w; mend it, or remove %s to go on from the checkpoint before it", err, r.resume.Folder())
-			}
-			return err
-		}
-		r.stream.Upload(dst, buf)
-		return r.stream.Sync()
-	}
-	for _, t := range r.state.Params.Tensors() {
-		if err := read(checkpoint.Weight, t.Name, layout.Whole(t.Shape), r.state.Params.Weight(t.Name)); err != nil {
-			return err
-		}
-	}
 	for _, p := range r.state.Optimizer.State() {
-		if err := read(p.Kind, p.Tensor.Name, p.Box, p.Data); err != nil {
+		if err := r.read(p); err != nil {
 			return err
 		}
 	}
@@ -113,8 +104,30 @@ func (r *rank) load() error {
 	if err := json.Unmarshal(meta.Extra[extraOptimizer], &extra); err != nil {
 		return fmt.Errorf("checkpoint %s does not say how many optimizer steps were taken: %w", r.resume.Folder(), err)
 	}
+	if err := r.scale.load(meta.Extra); err != nil {
+		return fmt.Errorf("checkpoint %s: %w", r.resume.Folder(), err)
+	}
 	r.allSkipped = extra.Skipped
-	return r.state.Optimizer.Restore(r.stream, optim.Counters{Step: extra.Step, Births: importBirths(meta.Births)})
+	if err := r.state.Optimizer.Restore(r.stream, optim.Counters{Step: extra.Step, Births: importBirths(meta.Births)}); err != nil {
+		return err
+	}
+	r.state.Optimizer.PublishWeights(r.stream)
+	return r.stream.Sync()
+}
+
+// read fills a piece of the optimizer's state.
+func (r *rank) read(p optim.Piece) error {
+	r.progress.Add(1)
+	buf := make([]byte, p.Data.Bytes())
+	if err := r.resume.Read(p.Kind, p.Tensor.Name, p.Box, buf); err != nil {
+		var damage *checkpoint.Damage
+		if errors.As(err, &damage) {
+			return fmt.Errorf("%w; mend it, or remove %s to go on from the checkpoint before it", err, r.resume.Folder())
+		}
+		return err
+	}
+	r.stream.Upload(p.Data, buf)
+	return r.stream.Sync()
 }
 
 // extraOptimizer is the key of what a checkpoint keeps of the optimizer beside moments and births.

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"cambium/src/comm"
-	"cambium/src/comm/local"
 )
 
 // The steady step plans nothing: the device's memory stays as it is, and Go's heap gets a few small objects a step, some
@@ -21,7 +20,10 @@ func TestTheSteadyStepAllocatesNothingOnTheDevice(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer j.close()
-			err := local.NewWorld(ranks).Run(func(world comm.Communicator) error { return j.steady(t, world, most) })
+			if err := j.findWorld(); err != nil {
+				t.Fatal(err)
+			}
+			err := j.world.Run(func(world comm.Communicator) error { return j.steady(t, world, most) })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -31,13 +33,12 @@ func TestTheSteadyStepAllocatesNothingOnTheDevice(t *testing.T) {
 
 // steady runs into the second stage, and then compares what is allocated over some steps.
 func (j *job) steady(t *testing.T, world comm.Communicator, most int) (err error) {
-	r := &rank{job: j, world: world, backend: j.newBackend()}
+	r := j.newRank(world)
 	defer func() {
 		if closeErr := r.close(); err == nil {
 			err = closeErr
 		}
 	}()
-	r.stream = r.backend.NewStream("compute")
 	if err := r.enter(); err != nil {
 		return err
 	}

@@ -15,8 +15,9 @@ func (r *rank) validate(s *config.Stage) error {
 	}
 	n := min(s.Train.EvalIters*s.Train.GlobalBatchSize, r.windows[r.stage].Len())
 	r.model.SetMask(r.mask(r.place))
+	r.state.Optimizer.Settle(r.stream)
 	begin := time.Now()
-	loss, err := r.meanLoss("validation", r.eval, r.windows[r.stage], n)
+	loss, err := r.meanLoss("validation", r.groups, r.eval, r.windows[r.stage], n)
 	if err != nil {
 		return err
 	}
@@ -24,15 +25,15 @@ func (r *rank) validate(s *config.Stage) error {
 	return nil
 }
 
-// meanLoss is the mean loss over the first n windows, shared among the ranks.
-func (r *rank) meanLoss(name string, e *eval.Evaluator, w eval.Windows, n int) (float64, error) {
-	ranks, own := r.dp.Size(), r.dp.Rank()
+// meanLoss is the mean loss over the first n windows, shared among the replicas and told to all ranks.
+func (r *rank) meanLoss(name string, g groups, e *eval.Evaluator, w eval.Windows, n int) (float64, error) {
+	ranks, own := g.grid.DP, g.at.DP
 	sum, err := e.Loss(r.stream, lively{w, r.job}, n*own/ranks, n*(own+1)/ranks)
 	if err != nil {
 		return 0, err
 	}
 	all := []float64{sum.Nats, float64(sum.Tokens)}
-	if err := r.dp.Reduce(name, comm.Sum, all); err != nil {
+	if err := r.world.Reduce(name, comm.Sum, all); err != nil {
 		return 0, err
 	}
 	return all[0] / all[1], nil

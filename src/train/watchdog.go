@@ -5,21 +5,21 @@ import (
 	"fmt"
 	"time"
 
-	"cambium/src/comm/local"
+	"cambium/src/comm"
 	"cambium/src/eval"
 )
 
 // defaultTimeout is how long a run may stand still.
 const defaultTimeout = 10 * time.Minute
 
-// runRanks starts all ranks and waits for their end. When nothing moves for the timeout, it ends the world with a report
+// runRanks starts the ranks of this process and waits for their end. When nothing moves for the timeout, it ends the world with a report
 // of who waits for whom in what; a rank that hangs in something else than a call (a dead disk) is not waited for.
 func (j *job) runRanks() error {
 	timeout := j.options.Timeout
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
-	world := local.NewWorld(j.cfg.World())
+	world := j.world
 	ended := make(chan error, 1)
 	go func() { ended <- world.Run(j.runRank) }()
 	tick := time.NewTicker(timeout / 20)
@@ -49,7 +49,7 @@ func (j *job) runRanks() error {
 }
 
 // hang is the report of a run that stands still.
-func hang(world *local.World, timeout time.Duration) error {
+func hang(world comm.World, timeout time.Duration) error {
 	text := fmt.Sprintf("no progress for %v", timeout)
 	pending := world.Pending()
 	for _, p := range pending {

@@ -57,12 +57,14 @@ var arrows = map[string][]string{
 	"hf":     {"arch", "safetensors", "tensor"},
 	"eval":   {"backend", "model", "rng", "tensor"},
 
+	"execute": {"backend", "comm", "model", "pipeline", "tensor"},
+
 	"telemetry": {},
 	"report":    {"telemetry"},
 
 	"train": {
-		"arch", "backend", "backend/cpu", "checkpoint", "comm", "comm/local", "config", "data", "eval", "flops", "grid", "growth",
-		"layout", "model", "optim", "report", "schedule", "telemetry", "tensor", "tokenizer",
+		"arch", "backend", "backend/cpu", "checkpoint", "comm", "comm/local", "config", "data", "eval", "execute", "flops", "grid",
+		"growth", "layout", "model", "optim", "pipeline", "report", "schedule", "telemetry", "tensor", "tokenizer",
 	},
 	"bench": {"backend/cpu", "config", "flops", "report", "telemetry", "train"},
 }
