@@ -27,6 +27,8 @@ type figure struct {
 	xLabel, yLabel string
 	note           string
 	wide           bool
+	keyLeft        bool // where the legend stands: else right
+	keyBelow       bool // else above
 	x, y           scale
 	bands          []band
 	series         []series
@@ -37,6 +39,7 @@ type scale struct {
 	log    bool
 	lo, hi float64
 	label  func(float64) string
+	at     []float64 // where the ticks are; nil: at round numbers
 }
 
 // band is a growth stage: a region with a name at its top.
@@ -48,15 +51,16 @@ type band struct {
 
 // series is a line or a set of dots.
 type series struct {
-	name  string // in the readout; empty: not there
-	key   string // in the legend; empty: not there
-	ink   ink
-	alpha float64
-	width float64
-	dots  bool
-	p     points
-	low   points // with high: a region around the line
-	high  points
+	name   string // in the readout; empty: not there
+	key    string // in the legend; empty: not there
+	ink    ink
+	alpha  float64
+	width  float64
+	dots   bool
+	dashed bool
+	p      points
+	low    points // with high: a region around the line, or a bar at each dot
+	high   points
 }
 
 // drawing is a figure as SVG, with what the readout needs.
@@ -99,11 +103,31 @@ func inline(svg, title string) string {
 	return themed(fmt.Sprintf(`<svg %s role="img" aria-label="%s">`, box, html.EscapeString(title)) + body)
 }
 
-// png writes the plot in the light theme.
-func (f *figure) png(path string) error {
+// onPaper is the plot in the light theme, with its title.
+func (f *figure) onPaper() *plot.Plot {
 	p := f.plot()
 	p.BackgroundColor = paper().light
 	p.Title.Text = f.title
+	return p
+}
+
+// svgFile writes the plot as a file of its own.
+func (f *figure) svgFile(path string) error {
+	w, h := f.size()
+	c := vgsvg.New(w, h)
+	canvas := draw.New(c)
+	canvas.FillPolygon(paper().light, []vg.Point{{}, {X: w}, {X: w, Y: h}, {Y: h}})
+	f.onPaper().Draw(draw.Crop(canvas, 8, -12, 8, -8))
+	var b bytes.Buffer
+	if _, err := c.WriteTo(&b); err != nil {
+		return fmt.Errorf("report: %s: %w", f.name, err)
+	}
+	return os.WriteFile(path, b.Bytes(), 0o644)
+}
+
+// png writes the plot as a picture.
+func (f *figure) png(path string) error {
+	p := f.onPaper()
 	w, h := f.size()
 	c := vgimg.NewWith(vgimg.UseWH(w, h), vgimg.UseDPI(144), vgimg.UseBackgroundColor(paper().light))
 	p.Draw(draw.Crop(draw.New(c), 8, -12, 8, -8))
@@ -149,6 +173,9 @@ func (f *figure) plot() *plot.Plot {
 			a.axis.Scale = plot.LogScale{}
 			a.axis.Tick.Marker = logTicks(a.scale.label)
 		}
+		if a.scale.at != nil {
+			a.axis.Tick.Marker = ticksAt(a.scale.at, a.scale.label)
+		}
 	}
 	p.Y.LineStyle.Width, p.Y.Tick.Length = 0, 0
 	gridLines := plotter.NewGrid()
@@ -156,6 +183,12 @@ func (f *figure) plot() *plot.Plot {
 	gridLines.Horizontal = draw.LineStyle{Color: grid().light, Width: 0.75}
 	p.Add(gridLines, bandPlotter{f.bands, style(11, strong(), true)})
 	p.Legend.Top, p.Legend.YOffs, p.Legend.XOffs, p.Legend.Padding = true, -20, -6, 3
+	if f.keyLeft {
+		p.Legend.Left, p.Legend.XOffs, p.Legend.YOffs = true, 6, -6
+	}
+	if f.keyBelow {
+		p.Legend.Top, p.Legend.YOffs = false, 6
+	}
 	p.Legend.TextStyle = with(p.Legend.TextStyle, style(11, muted(), false))
 	p.Legend.ThumbnailWidth = 18
 	for _, s := range f.series {
@@ -234,7 +267,12 @@ func (s seriesPlotter) Plot(c draw.Canvas, p *plot.Plot) {
 		}
 		return out
 	}
-	if len(s.low) > 0 {
+	if len(s.low) > 0 && s.dots {
+		low, high := at(s.low), at(s.high)
+		for i := range min(len(low), len(high)) {
+			c.StrokeLines(draw.LineStyle{Color: s.ink.faint(0.6), Width: 1.5}, c.ClipLinesXY([]vg.Point{low[i], high[i]})...)
+		}
+	} else if len(s.low) > 0 {
 		edge := at(s.high)
 		low := at(s.low)
 		for i := len(low) - 1; i >= 0; i-- {
@@ -249,7 +287,7 @@ func (s seriesPlotter) Plot(c draw.Canvas, p *plot.Plot) {
 	dots := at(s.p)
 	if !s.dots && len(dots) > 1 {
 		if s.width > 0 {
-			c.StrokeLines(draw.LineStyle{Color: ink, Width: vg.Length(s.width)}, c.ClipLinesXY(dots)...)
+			c.StrokeLines(s.style(ink), c.ClipLinesXY(dots)...)
 		}
 		return
 	}
@@ -268,7 +306,15 @@ func (s seriesPlotter) Thumbnail(c *draw.Canvas) {
 		dot(*c, vg.Point{X: c.Max.X - 5, Y: y}, 3, s.ink.light)
 		return
 	}
-	c.StrokeLine2(draw.LineStyle{Color: s.ink.light, Width: vg.Length(s.width)}, c.Min.X, y, c.Max.X, y)
+	c.StrokeLine2(s.style(s.ink.light), c.Min.X, y, c.Max.X, y)
+}
+
+func (s series) style(k color.Color) draw.LineStyle {
+	l := draw.LineStyle{Color: k, Width: vg.Length(s.width)}
+	if s.dashed {
+		l.Dashes = []vg.Length{5, 4}
+	}
+	return l
 }
 
 func dot(c draw.Canvas, at vg.Point, radius vg.Length, k color.Color) {

@@ -64,6 +64,19 @@ func linearTicks(n int, label func(float64) string) plot.Ticker {
 	})
 }
 
+// ticksAt are ticks at given places.
+func ticksAt(places []float64, label func(float64) string) plot.Ticker {
+	return plot.TickerFunc(func(lo, hi float64) []plot.Tick {
+		var ticks []plot.Tick
+		for _, x := range places {
+			if x >= lo && x <= hi {
+				ticks = append(ticks, plot.Tick{Value: x, Label: label(x)})
+			}
+		}
+		return ticks
+	})
+}
+
 // roundStep is the smallest of 1, 2, 2.5 and 5 times a power of ten that is not below x.
 func roundStep(x float64) float64 {
 	if x <= 0 || math.IsNaN(x) || math.IsInf(x, 0) {
