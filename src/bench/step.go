@@ -8,10 +8,8 @@ import (
 	"runtime"
 	"slices"
 
-	"cambium/src/backend/cpu"
 	"cambium/src/config"
 	"cambium/src/flops"
-	"cambium/src/train"
 )
 
 // StepResult is the time of training steps. Its JSON has the keys that the scripts of bench/peers print.
@@ -39,19 +37,8 @@ func Step(ctx context.Context, cfg *config.Run, version string, warmup, steps in
 	if steps < 1 || warmup < 0 {
 		return nil, fmt.Errorf("bench step: %d steps after %d warm-up steps: want at least 1 after at least 0", steps, warmup)
 	}
-	threads := cfg.ThreadsPerRank * cfg.LocalRanks
-	if cfg.ThreadsPerRank == 0 {
-		threads = max(runtime.GOMAXPROCS(0)/cfg.LocalRanks, 1) * cfg.LocalRanks
-	}
-	before, err := cpu.MeasurePeak(threads)
-	if err != nil {
-		return nil, err
-	}
-	m, err := train.Measure(ctx, cfg, warmup, steps)
-	if err != nil {
-		return nil, err
-	}
-	after, err := cpu.MeasurePeak(threads)
+	threads := threadsPerRank(cfg) * cfg.LocalRanks
+	peak, m, err := measureWithPeak(ctx, cfg, threads, warmup, steps)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +46,7 @@ func Step(ctx context.Context, cfg *config.Run, version string, warmup, steps in
 	r := &StepResult{
 		Program: "cambium " + version, Backend: m.Backend, Parameters: s.Model.ParameterCount(), Tokens: int(s.TokensPerIteration()),
 		Ranks: m.World, Threads: threads, FLOPsFormula: f.Name, Loss: m.Loss, Go: runtime.Version(),
-		PeakGFLOPs: math.Max(before, after) / 1e9,
+		PeakGFLOPs: peak / 1e9,
 	}
 	for _, d := range m.Steps {
 		r.StepMS = append(r.StepMS, round(1e3*d.Seconds(), 2))

@@ -69,6 +69,7 @@ func (p *ScalingPoint) Layout() string {
 type scaling struct {
 	points []*ScalingPoint
 	base   *ScalingPoint // what efficiency is relative to: the fastest of those with the fewest ranks
+	peak   float64       // TFLOP/s a rank; of measured ones the largest, since other work only makes them smaller
 }
 
 func newScaling(points []*ScalingPoint) scaling {
@@ -77,6 +78,7 @@ func newScaling(points []*ScalingPoint) scaling {
 		return cmp.Or(cmp.Compare(a.Ranks, b.Ranks), cmp.Compare(a.TP, b.TP), cmp.Compare(a.PP, b.PP), cmp.Compare(a.Chunks, b.Chunks))
 	})
 	for _, p := range s.points {
+		s.peak = math.Max(s.peak, p.PeakTFLOPs)
 		if s.base == nil || p.Ranks == s.base.Ranks && p.TFLOPs > s.base.TFLOPs {
 			s.base = p
 		}
@@ -145,7 +147,7 @@ func (s scaling) table() tableView {
 		t.TextColumns = 1
 		t.Head = []string{"Model"}
 	}
-	t.Head = append(t.Head, "Nodes", u+"s", "TP", "PP", "DP", "MBS", "GBS", "Seq", "Time/iter (ms)", "Tokens/s", "Tokens/s/"+u, "TFLOP/s/"+u, "MFU", "Memory/"+u, "Efficiency")
+	t.Head = append(t.Head, "Nodes", strings.ToUpper(u[:1])+u[1:]+"s", "TP", "PP", "DP", "MBS", "GBS", "Seq", "Time/iter (ms)", "Tokens/s", "Tokens/s/"+u, "TFLOP/s/"+u, "MFU", "Memory/"+u, "Efficiency")
 	for _, p := range s.points {
 		var row []cell
 		if s.severalModels() {
@@ -158,7 +160,7 @@ func (s scaling) table() tableView {
 		for _, text := range []string{
 			fmt.Sprint(p.Nodes), fmt.Sprint(p.Ranks), fmt.Sprint(p.TP), pp, fmt.Sprint(p.DP), fmt.Sprint(p.MicroSize), fmt.Sprint(p.BatchSize), fmt.Sprint(p.SeqLength),
 			fmt.Sprintf("%.1f ± %.1f", p.MedianMS, p.IQRMS), whole(p.TokensPerSec), whole(p.TokensPerSec / float64(p.Ranks)), finite("%.3g", p.TFLOPs),
-			share(p.TFLOPs / p.PeakTFLOPs), siUnit(float64(p.MemoryBytes), "B"), share(s.efficiency(p)),
+			share(p.TFLOPs / s.peak), siUnit(float64(p.MemoryBytes), "B"), share(s.efficiency(p)),
 		} {
 			row = append(row, cell{Text: text})
 		}
@@ -189,8 +191,8 @@ func (s scaling) note() string {
 	if s.severalModels() {
 		text = strings.Replace(text, b.Model, "several models", 1)
 	}
-	if b.PeakTFLOPs > 0 {
-		text += fmt.Sprintf("MFU: their share of a peak of %.3g TFLOP/s a %s. ", b.PeakTFLOPs, s.unit())
+	if s.peak > 0 {
+		text += fmt.Sprintf("MFU: their share of a peak of %.3g TFLOP/s a %s. ", s.peak, s.unit())
 	}
 	text += fmt.Sprintf("Efficiency: TFLOP/s/%s relative to the first row's.", s.unit())
 	if over := s.oversubscribed(); over != "" {
@@ -288,7 +290,7 @@ func (s scaling) curves(f *figure, value func(p *ScalingPoint, ms float64) float
 		dots := series{name: layout[0].Layout(), key: layout[0].Layout(), ink: stageInk(i), dots: true}
 		for _, p := range layout {
 			x := float64(p.Ranks)
-			lo, hi := quartiles(p.StepMS)
+			lo, hi := Quartiles(p.StepMS)
 			line.p = add(line.p, x, value(p, p.MedianMS))
 			dots.low, dots.high = add(dots.low, x, value(p, hi)), add(dots.high, x, value(p, lo))
 		}
@@ -302,8 +304,8 @@ func (s scaling) curves(f *figure, value func(p *ScalingPoint, ms float64) float
 	}
 }
 
-// quartiles of a list that is not empty, interpolated between neighbours.
-func quartiles(x []float64) (lower, upper float64) {
+// Quartiles of a list that is not empty, interpolated between neighbours.
+func Quartiles(x []float64) (lower, upper float64) {
 	s := slices.Sorted(slices.Values(x))
 	at := func(q float64) float64 {
 		i := q * float64(len(s)-1)
@@ -334,7 +336,7 @@ func (s scaling) csv() []byte {
 		for _, n := range []int{p.Nodes, p.Ranks, p.TP, p.PP, max(p.Chunks, 1), p.DP, p.MicroSize, p.BatchSize, p.SeqLength} {
 			row = append(row, strconv.Itoa(n))
 		}
-		for _, x := range []float64{p.MedianMS, p.IQRMS, p.TokensPerSec, p.TokensPerSec / float64(p.Ranks), p.TFLOPs, p.PeakTFLOPs, p.TFLOPs / p.PeakTFLOPs, float64(p.MemoryBytes), s.efficiency(p), float64(p.Parameters)} {
+		for _, x := range []float64{p.MedianMS, p.IQRMS, p.TokensPerSec, p.TokensPerSec / float64(p.Ranks), p.TFLOPs, p.PeakTFLOPs, p.TFLOPs / s.peak, float64(p.MemoryBytes), s.efficiency(p), float64(p.Parameters)} {
 			row = append(row, number(x))
 		}
 		_ = w.Write(append(row, p.Model))

@@ -126,7 +126,7 @@ func TestQuartilesAreInterpolated(t *testing.T) {
 		x            []float64
 		lower, upper float64
 	}{{[]float64{7}, 7, 7}, {[]float64{2, 1}, 1.25, 1.75}, {[]float64{5, 1, 2, 4, 3}, 2, 4}, {[]float64{1, 2, 3, 4}, 1.75, 3.25}} {
-		if lo, hi := quartiles(c.x); math.Abs(lo-c.lower) > 1e-12 || math.Abs(hi-c.upper) > 1e-12 {
+		if lo, hi := Quartiles(c.x); math.Abs(lo-c.lower) > 1e-12 || math.Abs(hi-c.upper) > 1e-12 {
 			t.Errorf("%v: %v, %v", c.x, lo, hi)
 		}
 	}
