@@ -28,12 +28,14 @@ command again and it goes on, bit for bit. Under Slurm: --signal=USR1@120 and re
   cambium train --config configs/quickstart.yaml --run-dir runs/two --seed 2 --set 'stages.*.train.lr=2e-3'
   cambium train --config configs/quickstart.yaml --set stages.tree.model.hidden_size=384 --set stages.tree.model.num_attention_heads=6
   cambium train --config configs/quickstart.yaml --print-config
+  cambium train --dry-run --world-size 192 --config configs/flm-101b.yaml --device-memory 80GiB
   cambium train --num-layers 2 --hidden-size 64 --num-attention-heads 2 --vocab-size 256 --seq-length 32 \
       --micro-batch-size 4 --train-iters 100 --lr 1e-3 --mock-data`,
 	}
 	run := configFlags(c).keyFlags()
 	resume := c.Flags().String("resume", train.ResumeAuto, "auto: go on from the folder's newest checkpoint if there is one; must: there has to be; never: there may not be")
 	timeout := c.Flags().Float64("distributed-timeout-minutes", 10, "end the run, with a report of who waits for whom, when nothing moves for so long")
+	dry := dryRunFlags(c)
 	printConfig := c.Flags().Bool("print-config", false, "only check the configuration and print it, complete")
 	modes := []string{train.ResumeAuto, train.ResumeMust, train.ResumeNever}
 	c.Flags().Lookup("resume").NoOptDefVal = train.ResumeMust
@@ -62,6 +64,9 @@ command again and it goes on, bit for bit. Under Slurm: --signal=USR1@120 and re
 		}
 		if err := fillVocab(cfg); err != nil {
 			return err
+		}
+		if *dry.on {
+			return dry.print(c, cfg)
 		}
 		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGUSR1, syscall.SIGUSR2)
 		defer stop()
