@@ -39,7 +39,8 @@ type Operations interface {
 	Rotary(Rotary)
 	AttentionForward(Attention)
 	AttentionBackward(AttentionGrad)
-	// GELUForward is y = gelu(x): see GELU. y and x are T. From the Pre that a Gemm kept it makes, in fp32, the bits of its C.
+	// GELUForward is y = gelu(x): see GELU. y and x are T. From the Pre that a Gemm kept it makes the bits of
+	// its C.
 	GELUForward(y, x tensor.Tensor)
 	SwiGLUForward(SwiGLU)
 	SwiGLUBackward(SwiGLU)
@@ -70,7 +71,7 @@ const (
 // itself. Accumulate goes with NoActivation only.
 //
 // A, B, Bias and Pre are T; C is T, or fp32 with NoActivation: the gradient of a weight, which adds up in fp32 what 16-bit
-// factors give. C = gelu(z) is taken of z as it is before Pre rounds it.
+// factors give. GELU is taken of z as Pre stores it, whether there is a Pre or not.
 type Gemm struct {
 	C, A, B        tensor.Tensor
 	TransA, TransB bool

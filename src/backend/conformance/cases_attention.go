@@ -31,8 +31,8 @@ func (l *lab) attentionCases(f func(c attentionCase, space int)) {
 
 func (l *lab) attentionInputs(c attentionCase, space int, std float64) (a backend.Attention, q, k, v *buf) {
 	n, wide, narrow := c.batch*c.seq, c.heads*c.dim, c.groups*c.dim
-	q = l.buffer("q", read, tensor.F32, n, wide, wide+space, l.normal(n*wide, std))
-	k = l.buffer("k", read, tensor.F32, n, narrow, narrow+space, l.normal(n*narrow, std))
+	q = l.buffer("q", read, l.stored, n, wide, wide+space, l.values(n*wide, std))
+	k = l.buffer("k", read, l.stored, n, narrow, narrow+space, l.values(n*narrow, std))
 	v = l.in("v", n, narrow, narrow+2*space)
 	a = backend.Attention{Q: q.view, K: k.view, V: v.view, HeadDim: c.dim, SeqLen: c.seq, Scale: float32(c.scale)}
 	if c.headScale != nil {
@@ -55,7 +55,7 @@ func caseAttentionLargeScores(l *lab) {
 func (l *lab) attentionForward(c attentionCase, space int, std, bound float64) {
 	a, q, k, v := l.attentionInputs(c, space, std)
 	n, wide := c.batch*c.seq, c.heads*c.dim
-	o, lse := l.out("o", n, wide, wide+space), l.outVec("lse", c.batch*c.heads*c.seq)
+	o, lse := l.out("o", n, wide, wide+space), l.outVec32("lse", c.batch*c.heads*c.seq)
 	a.O, a.LSE = o.view, lse.view.Reshape(c.batch, c.heads, c.seq)
 	l.run(func(st backend.Stream) { st.AttentionForward(a) })
 	wantO, wantLSE := attention(c, q.val, k.val, v.val)
@@ -68,7 +68,8 @@ func caseAttentionBackward(l *lab) {
 		a, q, k, v := l.attentionInputs(c, space, 1)
 		n, wide, narrow := c.batch*c.seq, c.heads*c.dim, c.groups*c.dim
 		wantO, wantLSE := attention(c, q.val, k.val, v.val)
-		a.O = l.buffer("o", read, tensor.F32, n, wide, wide+space, single(wantO)).view
+		o := l.buffer("o", read, l.stored, n, wide, wide+space, l.asStored(wantO))
+		a.O = o.view
 		a.LSE = l.vector("lse", read, tensor.F32, single(wantLSE), len(wantLSE)).view.Reshape(c.batch, c.heads, c.seq)
 		do := l.in("do", n, wide, wide+space)
 		dq, dk, dv := l.out("dq", n, wide, wide+space), l.out("dk", n, narrow, narrow+1), l.out("dv", n, narrow, narrow)
@@ -76,7 +77,7 @@ func caseAttentionBackward(l *lab) {
 			st.AttentionBackward(backend.AttentionGrad{Attention: a, DO: do.view, DQ: dq.view, DK: dk.view, DV: dv.view})
 		})
 		// One token attends to itself alone, and its dQ and dK are 0: then the terms' size counts.
-		wantQ, wantK, wantV := attentionGrad(c, q.val, k.val, v.val, do.val)
+		wantQ, wantK, wantV := attentionGrad(c, q.val, k.val, v.val, do.val, o.val)
 		l.nearAt(dq, wantQ, boundAttnGrad, 0.1)
 		l.nearAt(dk, wantK, boundAttnGrad, 0.1)
 		l.near(dv, wantV, boundAttnGrad)

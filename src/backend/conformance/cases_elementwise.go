@@ -103,7 +103,7 @@ func caseCopyEveryHalf(l *lab) {
 			val[i] = decode([]byte{byte(i), byte(i >> 8)}, d)
 		}
 		src := l.vector("src", read, d, val, n)
-		dst := l.outVec("dst", n)
+		dst := l.outVec32("dst", n)
 		l.run(func(st backend.Stream) { st.Copy(dst.view, src.view) })
 		l.near(dst, val, boundExact)
 
@@ -144,14 +144,15 @@ func caseScale(l *lab) {
 		l.run(func(st backend.Stream) { st.Scale(x.view, 1.7) })
 		l.near(x, mapped(x.val, func(_ int, v float64) float64 { return v * float64(float32(1.7)) }), boundElementwise)
 	}
-	x := l.vector("x", both, tensor.F32, awkward, len(awkward))
+	hard := l.asStored(awkward)
+	x := l.vector("x", both, l.stored, hard, len(hard))
 	l.run(func(st backend.Stream) { st.Scale(x.view, 0.5) })
-	l.near(x, mapped(awkward, func(_ int, v float64) float64 { return float64(float32(v) * 0.5) }), boundExact)
+	l.near(x, l.asStored(mapped(hard, func(_ int, v float64) float64 { return float64(float32(v) * 0.5) })), boundExact)
 }
 
 func caseScaleColumns(l *lab) {
 	for _, s := range some(l, shapes) {
-		x, v := l.inout("x", s.rows, s.cols, s.ld), l.inVec("v", s.cols)
+		x, v := l.inout("x", s.rows, s.cols, s.ld), l.inVec32("v", s.cols)
 		l.run(func(st backend.Stream) { st.ScaleColumns(x.view, v.view) })
 		l.near(x, mapped(x.val, func(i int, e float64) float64 { return e * v.val[i%s.cols] }), boundElementwise)
 	}
@@ -161,12 +162,12 @@ func caseColumnSum(l *lab) {
 	for _, s := range append(some(l, shapes), shape{137, 3, 3}, shape{66, 200, 257}) {
 		for _, accumulate := range []bool{false, true} {
 			x := l.in("x", s.rows, s.cols, s.ld)
-			out := l.inoutVec("out", s.cols)
+			out := l.inoutVec32("out", s.cols)
 			want := out.val
 			if !accumulate {
 				want = make([]float64, s.cols)
 				l.bufs = l.bufs[:len(l.bufs)-1]
-				out = l.outVec("out", s.cols)
+				out = l.outVec32("out", s.cols)
 			}
 			want = append([]float64(nil), want...)
 			for i, v := range x.val {
@@ -180,13 +181,13 @@ func caseColumnSum(l *lab) {
 
 func caseSumSquares(l *lab) {
 	for _, s := range append(some(l, shapes), shape{300, 1000, 1001}) {
-		l.sumSquares(s, l.normal(s.rows*s.cols, 1))
+		l.sumSquares(s, l.values(s.rows*s.cols, 1))
 	}
-	big := l.normal(4097, 1e25) // squares that fp32 cannot hold
+	big := l.values(4097, 1e25) // squares that fp32 cannot hold; infinite in fp16
 	l.sumSquares(shape{1, len(big), len(big)}, big)
 	for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		for _, at := range []int{0, 17, 4096, 4098} {
-			x := l.normal(4099, 1)
+			x := l.values(4099, 1)
 			x[at] = bad
 			l.sumSquares(shape{1, len(x), len(x)}, x)
 		}
@@ -195,7 +196,7 @@ func caseSumSquares(l *lab) {
 
 func (l *lab) sumSquares(s shape, val []float64) {
 	for _, accumulate := range []bool{false, true} {
-		x := l.buffer("x", read, tensor.F32, s.rows, s.cols, s.ld, val)
+		x := l.buffer("x", read, l.stored, s.rows, s.cols, s.ld, val)
 		start, want := math.NaN(), 0.0
 		if accumulate {
 			start, want = 3.25, 3.25

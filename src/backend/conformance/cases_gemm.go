@@ -16,17 +16,20 @@ func caseGemm(l *lab) {
 		m, n, k := size[0], size[1], size[2]
 		for form := range 4 {
 			transA, transB := form&1 != 0, form&2 != 0
-			for variant := range 4 {
-				if variant != form && m*n*k > 100000 {
-					continue // large products take one variant for each form
+			for variant := range 6 {
+				if variant%4 != form && m*n*k > 100000 {
+					continue // large products take one or two variants for each form
 				}
-				l.gemm(m, n, k, transA, transB, variant)
+				if variant < 4 || l.stored != tensor.F32 {
+					l.gemm(m, n, k, transA, transB, variant)
+				}
 			}
 		}
 	}
 }
 
-// gemm runs one product: variant 0 plain, 1 with bias and alpha, 2 accumulating with alpha, 3 with gaps between rows.
+// gemm runs one product: variant 0 plain, 1 with bias and alpha, 2 accumulating with alpha, 3 with gaps between rows, 4 and 5
+// are 0 and 2 with an fp32 result.
 func (l *lab) gemm(m, n, k int, transA, transB bool, variant int) {
 	l.Helper()
 	space := 0
@@ -36,17 +39,21 @@ func (l *lab) gemm(m, n, k int, transA, transB bool, variant int) {
 	a, b := l.operand("a", m, k, transA, space), l.operand("b", k, n, transB, space)
 	g := backend.Gemm{A: a.view, B: b.view, TransA: transA, TransB: transB}
 	alpha := 1.0
-	if variant == 1 || variant == 2 {
+	inout, out := l.inout, l.out
+	if variant >= 4 {
+		inout, out = l.inout32, l.out32
+	}
+	if variant == 1 || variant == 2 || variant == 5 {
 		g.Alpha, alpha = 0.375, 0.375
 	}
 	want := gemm(a.val, b.val, transA, transB, m, n, k, alpha)
 	var c *buf
-	if variant == 2 {
-		c = l.inout("c", m, n, n+2)
+	if variant == 2 || variant == 5 {
+		c = inout("c", m, n, n+2)
 		g.Accumulate = true
 		want = mapped(want, func(i int, v float64) float64 { return v + c.val[i] })
 	} else {
-		c = l.out("c", m, n, n+space)
+		c = out("c", m, n, n+space)
 	}
 	if variant == 1 {
 		bias := l.inVec("bias", n)
@@ -86,7 +93,7 @@ func (l *lab) gemmActivation(m, n, k, variant int) {
 	if variant == 4 {
 		std = 30
 	}
-	a := l.buffer("a", read, tensor.F32, m, k, k, l.normal(m*k, std))
+	a := l.buffer("a", read, l.stored, m, k, k, l.values(m*k, std))
 	b, bias := l.in("b", n, k, k+1), l.inVec("bias", n)
 	z := gemm(a.val, b.val, false, true, m, n, k, 1)
 	g := backend.Gemm{A: a.view, B: b.view, TransB: true}
@@ -109,11 +116,12 @@ func (l *lab) gemmActivation(m, n, k, variant int) {
 	}
 	l.run(func(st backend.Stream) { st.Gemm(g) })
 	switch variant {
-	case 0:
+	case 0: // of z as it is stored
 		l.near(pre, z, boundGemm)
-		fallthrough
+		l.nearAt(c, mapped(pre.got, func(_ int, v float64) float64 { return gelu(v) }), boundActivation, 1)
 	case 1, 4:
-		l.near(c, mapped(z, func(_ int, v float64) float64 { return gelu(v) }), boundGemm+boundActivation)
+		unit, _ := roundoff(l.stored)                                                                                  // of z, before the activation
+		l.nearAt(c, mapped(z, func(_ int, v float64) float64 { return gelu(v) }), boundGemm+boundActivation+2*unit, 1) // far below 0 it cancels
 	case 2:
 		l.near(c, mapped(z, func(i int, v float64) float64 { return v * geluGrad(pre.val[i]) }), boundGemm+boundActivation)
 	case 3:

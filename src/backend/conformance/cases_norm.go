@@ -44,11 +44,11 @@ func caseNormForward(l *lab) {
 // and bias, 3 with bias and a large mean.
 func (l *lab) normForward(s shape, mask backend.NormMask, rms bool, variant int) {
 	const eps = 1e-3
-	gain, rstd := l.inVec("gain", s.cols), l.outVec("rstd", s.rows)
+	gain, rstd := l.inVec("gain", s.cols), l.outVec32("rstd", s.rows)
 	a := backend.Norm{Gain: gain.view, RStd: rstd.view, Eps: eps, RMS: rms, Mask: mask}
 	var mean *buf
 	if !rms {
-		mean = l.outVec("mean", s.rows)
+		mean = l.outVec32("mean", s.rows)
 		a.Mean = mean.view
 	}
 	var bias *buf
@@ -72,13 +72,17 @@ func (l *lab) normForward(s shape, mask backend.NormMask, rms bool, variant int)
 		a.Residual, a.Delta = x.view, y.view
 		input = mapped(x.val, func(i int, v float64) float64 { return v + y.val[i] })
 	case 3:
-		val := mapped(l.normal(s.rows*s.cols, 1), func(_ int, v float64) float64 { return float64(float32(v + 20)) })
-		x, y = l.buffer("x", read, tensor.F32, s.rows, s.cols, s.ld, val), l.out("y", s.rows, s.cols, s.cols)
+		val := mapped(l.normal(s.rows*s.cols, 1), func(_ int, v float64) float64 { return rounded(v+20, l.stored) })
+		x, y = l.buffer("x", read, l.stored, s.rows, s.cols, s.ld, val), l.out("y", s.rows, s.cols, s.cols)
 		input = x.val
 	}
 	a.X, a.Y = x.view, y.view
 	l.run(func(st backend.Stream) { st.NormForward(a) })
 
+	l.near(x, input, boundElementwise)
+	if l.stored != tensor.F32 {
+		input = x.got // the sum as it is stored is what is normed
+	}
 	c := normCaseOf(s.cols, mask, eps, rms)
 	var wantY, wantMean, wantR, b []float64
 	if bias != nil {
@@ -92,7 +96,6 @@ func (l *lab) normForward(s shape, mask backend.NormMask, rms bool, variant int)
 	if variant == 3 { // x - mu cancels: the input's own rounding is 20 times larger beside it
 		bound *= 10
 	}
-	l.near(x, input, boundElementwise)
 	l.near(y, wantY, bound)
 	l.near(rstd, wantR, bound)
 	if mean != nil {
@@ -123,7 +126,7 @@ func (l *lab) normBackward(s shape, mask backend.NormMask, rms bool, variant int
 		_, mu, r := norm(c, x.val[i*s.cols:][:s.cols], gain.val, nil)
 		means[i], rstds[i] = float64(float32(mu)), float64(float32(r))
 	}
-	dgain := l.inoutVec("dgain", s.cols)
+	dgain := l.inoutVec32("dgain", s.cols)
 	a := backend.NormGrad{
 		X: x.view, Gain: gain.view, RStd: l.vector("rstd", read, tensor.F32, rstds, s.rows).view, DGain: dgain.view, RMS: rms, Mask: mask,
 	}
@@ -131,7 +134,7 @@ func (l *lab) normBackward(s shape, mask backend.NormMask, rms bool, variant int
 	if !rms {
 		a.Mean = l.vector("mean", read, tensor.F32, means, s.rows).view
 		if variant != 1 {
-			dbias = l.inoutVec("dbias", s.cols)
+			dbias = l.inoutVec32("dbias", s.cols)
 			a.DBias = dbias.view
 		}
 	}

@@ -18,11 +18,12 @@ import (
 // lab is one backend with one stream, and the buffers of the case under way.
 type lab struct {
 	*testing.T
-	b    backend.Backend
-	s    backend.Stream
-	rng  *rand.Rand
-	bufs []*buf
-	sum  hash.Hash64 // of everything that operations wrote, for comparing two backends bit by bit
+	stored tensor.DType // the type of weights and activations, T of backend.Operations
+	b      backend.Backend
+	s      backend.Stream
+	rng    *rand.Rand
+	bufs   []*buf
+	sum    hash.Hash64 // of everything that operations wrote, for comparing two backends bit by bit
 }
 
 // use says what an operation may do with a buffer.
@@ -85,22 +86,35 @@ func (l *lab) vector(name string, u use, d tensor.DType, val []float64, n int) *
 	return x
 }
 
+// in, inout, out and inVec make operands of the stored type; those with 32 in their names are fp32 in any case.
 func (l *lab) in(name string, rows, cols, ld int) *buf {
-	return l.buffer(name, read, tensor.F32, rows, cols, ld, l.normal(rows*cols, 1))
+	return l.buffer(name, read, l.stored, rows, cols, ld, l.values(rows*cols, 1))
 }
 func (l *lab) inout(name string, rows, cols, ld int) *buf {
-	return l.buffer(name, both, tensor.F32, rows, cols, ld, l.normal(rows*cols, 1))
+	return l.buffer(name, both, l.stored, rows, cols, ld, l.values(rows*cols, 1))
 }
 func (l *lab) out(name string, rows, cols, ld int) *buf {
-	return l.buffer(name, write, tensor.F32, rows, cols, ld, nil)
+	return l.buffer(name, write, l.stored, rows, cols, ld, nil)
 }
 func (l *lab) inVec(name string, n int) *buf {
+	return l.vector(name, read, l.stored, l.values(n, 1), n)
+}
+func (l *lab) in32(name string, rows, cols, ld int) *buf {
+	return l.buffer(name, read, tensor.F32, rows, cols, ld, l.normal(rows*cols, 1))
+}
+func (l *lab) inout32(name string, rows, cols, ld int) *buf {
+	return l.buffer(name, both, tensor.F32, rows, cols, ld, l.normal(rows*cols, 1))
+}
+func (l *lab) out32(name string, rows, cols, ld int) *buf {
+	return l.buffer(name, write, tensor.F32, rows, cols, ld, nil)
+}
+func (l *lab) inVec32(name string, n int) *buf {
 	return l.vector(name, read, tensor.F32, l.normal(n, 1), n)
 }
-func (l *lab) inoutVec(name string, n int) *buf {
+func (l *lab) inoutVec32(name string, n int) *buf {
 	return l.vector(name, both, tensor.F32, l.normal(n, 1), n)
 }
-func (l *lab) outVec(name string, n int) *buf { return l.vector(name, write, tensor.F32, nil, n) }
+func (l *lab) outVec32(name string, n int) *buf { return l.vector(name, write, tensor.F32, nil, n) }
 
 // ints makes an int32 vector that is only read.
 func (l *lab) ints(name string, v []int) *buf {
@@ -118,6 +132,14 @@ func (l *lab) normal(n int, std float64) []float64 {
 		v[i] = float64(float32(l.rng.NormFloat64() * std))
 	}
 	return v
+}
+
+// values is n values of a normal distribution as the stored type has them.
+func (l *lab) values(n int, std float64) []float64 { return l.asStored(l.normal(n, std)) }
+
+// asStored is x rounded to the stored type.
+func (l *lab) asStored(x []float64) []float64 {
+	return mapped(x, func(_ int, v float64) float64 { return rounded(v, l.stored) })
 }
 
 // run uploads every buffer, lets f enqueue the operation, downloads everything, and checks guards and inputs.
@@ -192,7 +214,7 @@ func (l *lab) nearAt(x *buf, want []float64, bound, size float64) {
 	if len(want) != len(x.got) {
 		l.Fatalf("%s: %d reference values for %v", x.name, len(want), x.view)
 	}
-	if err := compare(x.got, want, bound, size); err != nil {
+	if err := compareIn(x.view.DType(), x.got, want, bound, size); err != nil {
 		l.Errorf("%s %v: %v", x.name, x.view, err)
 	}
 }
@@ -200,6 +222,12 @@ func (l *lab) nearAt(x *buf, want []float64, bound, size float64) {
 // compare is nil when every element is within bound x (|want| + the larger of root mean square and size); non-finite
 // values must be equal.
 func compare(got, want []float64, bound, size float64) error {
+	return compareIn(tensor.F32, got, want, bound, size)
+}
+
+// compareIn is compare for results that were rounded to d: beside the bound of the arithmetic, which is fp32, one rounding
+// is allowed. What lies beyond the largest value of d is infinite. A bound of 0 asks for the very value.
+func compareIn(d tensor.DType, got, want []float64, bound, size float64) error {
 	square, n := 0.0, 0
 	for _, w := range want {
 		if !math.IsNaN(w) && !math.IsInf(w, 0) {
@@ -207,19 +235,23 @@ func compare(got, want []float64, bound, size float64) error {
 		}
 	}
 	rms := max(size, math.Sqrt(square/float64(max(n, 1))))
+	var unit, least float64
+	if bound != boundExact {
+		unit, least = roundoff(d)
+	}
 	worst, at := 0.0, -1
 	for i, w := range want {
 		g := got[i]
-		if w == g || math.IsNaN(w) && math.IsNaN(g) {
+		if w == g || math.IsNaN(w) && math.IsNaN(g) || math.IsInf(g, 0) && rounded(w, d) == g {
 			continue
 		}
-		e := math.Abs(g-w) / (math.Abs(w) + rms)
-		if !(e <= bound) && (at < 0 || !(e <= worst)) {
+		e := math.Abs(g-w) / (bound*(math.Abs(w)+rms) + unit*math.Abs(w) + least)
+		if !(e <= 1) && (at < 0 || !(e <= worst)) {
 			worst, at = e, i
 		}
 	}
 	if at >= 0 {
-		return fmt.Errorf("element %d is %v, want %v: error %.3g, allowed %.3g", at, got[at], want[at], worst, bound)
+		return fmt.Errorf("element %d is %v, want %v: %.3g times the error that is allowed (%.3g, and a rounding to %v)", at, got[at], want[at], worst, bound, d)
 	}
 	return nil
 }

@@ -188,17 +188,17 @@ func attention(c attentionCase, q, k, v []float64) (o, lse []float64) {
 	return o, lse
 }
 
-func attentionGrad(c attentionCase, q, k, v, do []float64) (dq, dk, dv []float64) {
+// attentionGrad takes the forward's output as it was stored: its rounding goes into D = sum(dO o O).
+func attentionGrad(c attentionCase, q, k, v, do, o []float64) (dq, dk, dv []float64) {
 	dq, dk, dv = make([]float64, len(q)), make([]float64, len(k)), make([]float64, len(v))
 	for b := range c.batch {
 		for h := range c.heads {
 			for t := range c.seq {
 				p, _ := c.weights(q, k, b, t, h)
 				g := do[c.q(b, t, h):][:c.dim]
-				dp, delta := make([]float64, len(p)), 0.0
+				dp, delta := make([]float64, len(p)), dot(g, o[c.q(b, t, h):][:c.dim])
 				for s := range p {
 					dp[s] = c.factor(h) * dot(g, v[c.kv(b, s, h):][:c.dim])
-					delta += p[s] * dp[s]
 				}
 				for s := range p {
 					ds := c.scale * p[s] * (dp[s] - delta)

@@ -64,7 +64,8 @@ func TestAttentionReferenceGradientIsTheSlope(t *testing.T) {
 	n := c.batch * c.seq * c.dim
 	q, k, v, do := random(rng, n*c.heads), random(rng, n*c.groups), random(rng, n*c.groups), random(rng, n*c.heads)
 	f := func() float64 { o, _ := attention(c, q, k, v); return dot(o, do) }
-	dq, dk, dv := attentionGrad(c, q, k, v, do)
+	o, _ := attention(c, q, k, v)
+	dq, dk, dv := attentionGrad(c, q, k, v, do, o)
 	sameSlopes(t, "dq", q, dq, f)
 	sameSlopes(t, "dk", k, dk, f)
 	sameSlopes(t, "dv", v, dv, f)

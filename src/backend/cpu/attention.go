@@ -30,7 +30,8 @@ func attentionShapeOf(a *backend.Attention) attentionShape {
 }
 
 func checkAttention(name string, a *backend.Attention) {
-	mustBeF32(name, a.Q, a.O, a.K, a.V, a.LSE)
+	mustBeStored(name, a.Q, a.O, a.K, a.V)
+	mustBeF32(name, a.LSE)
 	mustMatch(name, a.Q, a.O)
 	mustMatch(name, a.K, a.V)
 	d := a.HeadDim
@@ -67,7 +68,7 @@ func (s *stream) AttentionForward(a backend.Attention) {
 func runAttentionForward(w *worker, t *task) {
 	a, k := &t.attention.Attention, w.kernels()
 	g := attentionShapeOf(a)
-	mem := newForwardTile(w, g)
+	mem := newForwardTile(w, g, !wide(a.Q))
 	for {
 		i, ok := w.claim(g.batch * g.heads * g.tiles)
 		if !ok {
@@ -83,28 +84,36 @@ type forwardTile struct {
 	s                 []float32 // [keyTile][queryTile]
 	o                 []float32 // [queryTile][headDim16]
 	max, sum, rescale []float32 // [queryTile]
+	q, k, v           []float32 // [queryTile or keyTile][headDim16]: 16-bit operands, widened
 }
 
-func newForwardTile(w *worker, g attentionShape) forwardTile {
-	mem := w.scratch(queryTile * (g.dim + keyTile + g.headDim16 + 3))
+func newForwardTile(w *worker, g attentionShape, half bool) forwardTile {
+	n := queryTile * (g.dim + keyTile + g.headDim16 + 3)
+	if half {
+		n += (queryTile + 2*keyTile) * g.headDim16
+	}
+	mem := w.scratch(n)
 	take := func(n int) []float32 {
 		x := mem[:n:n]
 		mem = mem[n:]
 		return x
 	}
-	return forwardTile{
+	tile := forwardTile{
 		qT: take(g.dim * queryTile), s: take(keyTile * queryTile), o: take(queryTile * g.headDim16),
 		max: take(queryTile), sum: take(queryTile), rescale: take(queryTile),
 	}
+	if half {
+		tile.q, tile.k, tile.v = take(queryTile*g.headDim16), take(keyTile*g.headDim16), take(keyTile*g.headDim16)
+	}
+	return tile
 }
 
 // attendTile is FlashAttention's inner loop for one tile of queries of one head.
 func attendTile(k *kernels, a *backend.Attention, g attentionShape, mem *forwardTile, b, h, tile int) {
 	q0 := tile * queryTile
 	queries := min(queryTile, g.seq-q0)
-	kvHead := h / (g.heads / g.groups)
-	ldq, ldk, ldv, ldo := a.Q.LD(), a.K.LD(), a.V.LD(), a.O.LD()
-	q := a.Q.F32()[(b*g.seq+q0)*ldq+h*g.dim:]
+	first, kvColumn := b*g.seq+q0, h/(g.heads/g.groups)*g.dim
+	q, ldq := k.block(a.Q, first, h*g.dim, queries, g.dim, mem.q, g.headDim16)
 	if queries < queryTile {
 		clear(mem.qT)
 	}
@@ -115,8 +124,8 @@ func attendTile(k *kernels, a *backend.Attention, g attentionShape, mem *forward
 	lanes := (queries + 15) / 16 * 16
 	for k0 := 0; k0 < q0+queries; k0 += keyTile {
 		keys := min(keyTile, q0+queries-k0)
-		kk := a.K.F32()[(b*g.seq+k0)*ldk+kvHead*g.dim:]
-		vv := a.V.F32()[(b*g.seq+k0)*ldv+kvHead*g.dim:]
+		kk, ldk := k.block(a.K, b*g.seq+k0, kvColumn, keys, g.dim, mem.k, g.headDim16)
+		vv, ldv := k.block(a.V, b*g.seq+k0, kvColumn, keys, g.dim, mem.v, g.headDim16)
 		diagonal := q0 - k0
 		scores(k, mem.s, kk, ldk, mem.qT, keys, lanes, g.dim, diagonal)
 		k.softmaxTile(mem.s, queryTile, keys, lanes, diagonal, mem.max, mem.sum, mem.rescale)
@@ -127,8 +136,14 @@ func attendTile(k *kernels, a *backend.Attention, g attentionShape, mem *forward
 	}
 	lse := a.LSE.F32()[(b*g.heads+h)*g.seq+q0:][:queries]
 	k.logSum(lse, mem.max, mem.sum, mem.rescale, headScale(a, h))
-	o := a.O.F32()[(b*g.seq+q0)*ldo+h*g.dim:]
+	o, ldo := mem.o, g.headDim16
+	if wide(a.O) {
+		o, ldo = a.O.F32()[first*a.O.LD()+h*g.dim:], a.O.LD()
+	}
 	k.scaleRows(o, ldo, mem.o, g.headDim16, mem.rescale, queries, g.dim)
+	if !wide(a.O) {
+		k.keepBlock(a.O, first, h*g.dim, queries, g.dim, o, ldo)
+	}
 }
 
 // rowBlock is the number of rows that products with a triangular factor are cut into, and laneBlock the number of lanes.

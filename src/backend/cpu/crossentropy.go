@@ -10,7 +10,8 @@ import (
 // CrossEntropy is the fused classifier: the loss of every row, and the gradient in place of the logits.
 func (s *stream) CrossEntropy(a backend.CrossEntropy) {
 	const name = "cross entropy"
-	mustBeF32(name, a.Logits, a.Loss)
+	mustBeStored(name, a.Logits)
+	mustBeF32(name, a.Loss)
 	mustBeI32(name, a.Targets, a.Logits.Rows())
 	mustHold(name, a.Loss, a.Logits.Rows())
 	if a.Vocab < 1 || a.Vocab > a.Logits.Cols() {
@@ -25,21 +26,26 @@ func (s *stream) CrossEntropy(a backend.CrossEntropy) {
 // gradient find it in the second-level cache.
 func runCrossEntropy(w *worker, t *task) {
 	a, k := &t.entropy, w.kernels()
-	targets, loss, logits := a.Targets.I32(), a.Loss.F32(), matrixOf(a.Logits)
+	l := w.lanes(a.Logits)
+	targets, loss, logits := a.Targets.I32(), a.Loss.F32(), l.matrix(a.Logits)
+	zeros := 0 // of a row that does not count
+	if a.GradScale != 0 {
+		zeros = a.Logits.Cols()
+	}
 	lo, hi := w.part(a.Logits.Rows(), 1)
 	for n := lo; n < hi; n++ {
-		z := logits.row(n)
 		target := int(targets[n])
 		switch {
 		case target >= a.Vocab:
 			panic(fmt.Sprintf("target %d of token %d is outside the vocabulary of %d", target, n, a.Vocab))
 		case target < 0:
 			loss[n] = 0
-			if a.GradScale != 0 {
-				clear(z)
-			}
+			clear(logits.slot(n)[:zeros])
 		default:
-			loss[n] = crossEntropyRow(k, z, target, a.Vocab, a.GradScale)
+			loss[n] = crossEntropyRow(k, logits.row(n), target, a.Vocab, a.GradScale)
+		}
+		if a.GradScale != 0 {
+			logits.keep(n)
 		}
 	}
 }

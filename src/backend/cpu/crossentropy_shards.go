@@ -18,7 +18,7 @@ type vocabShard struct {
 }
 
 func vocabShardOf(name string, logits, targets tensor.Tensor, start, vocab int) vocabShard {
-	mustBeF32(name, logits)
+	mustBeStored(name, logits)
 	mustBeI32(name, targets, logits.Rows())
 	if vocab < 1 || start < 0 {
 		panic(fmt.Sprintf("cpu: %s: vocabulary of %d, first token %d", name, vocab, start))
@@ -51,7 +51,8 @@ func (s *stream) CrossEntropyStats(a backend.CrossEntropyStats) {
 func runCrossEntropyStats(w *worker, t *task) {
 	a, k := &t.stats, w.kernels()
 	shard := vocabShardOf(t.name, a.Logits, a.Targets, a.VocabStart, a.Vocab)
-	targets, stats, logits := a.Targets.I32(), a.Stats.F32(), matrixOf(a.Logits)
+	l := w.lanes(a.Logits)
+	targets, stats, logits := a.Targets.I32(), a.Stats.F32(), l.matrix(a.Logits)
 	lo, hi := w.part(a.Logits.Rows(), 1)
 	for n := lo; n < hi; n++ {
 		out := stats[n*statsPerRow:][:statsPerRow]
@@ -96,7 +97,8 @@ func (s *stream) CrossEntropyFinish(a backend.CrossEntropyFinish) {
 func runCrossEntropyFinish(w *worker, t *task) {
 	a, k := &t.finish, w.kernels()
 	shard := vocabShardOf(t.name, a.Logits, a.Targets, a.VocabStart, a.Vocab)
-	targets, stats, loss, logits := a.Targets.I32(), a.Stats.F32(), a.Loss.F32(), matrixOf(a.Logits)
+	l := w.lanes(a.Logits)
+	targets, stats, loss, logits := a.Targets.I32(), a.Stats.F32(), a.Loss.F32(), l.matrix(a.Logits)
 	rows := a.Logits.Rows()
 	lo, hi := w.part(rows, 1)
 	for n := lo; n < hi; n++ {
@@ -104,7 +106,8 @@ func runCrossEntropyFinish(w *worker, t *task) {
 		if targets[n] < 0 {
 			loss[n] = 0
 			if a.GradScale != 0 {
-				clear(logits.row(n))
+				clear(logits.slot(n))
+				logits.keep(n)
 			}
 			continue
 		}
@@ -120,6 +123,7 @@ func runCrossEntropyFinish(w *worker, t *task) {
 			z[column] -= a.GradScale
 		}
 		clear(z[shard.real:])
+		logits.keep(n)
 	}
 }
 

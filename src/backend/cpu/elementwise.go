@@ -85,9 +85,6 @@ func (s *stream) Copy(dst, src tensor.Tensor) {
 	s.commit()
 }
 
-// convertible tells whether Copy converts d: fp32, bf16, fp16. (fp64 is for single sums and stays on its own.)
-func convertible(d tensor.DType) bool { return d == tensor.F32 || d == tensor.BF16 || d == tensor.F16 }
-
 func runCopy(w *worker, t *task) {
 	k, dst, src := w.kernels(), t.vec.x, t.vec.y
 	f := flatten(dst, src)
@@ -119,34 +116,11 @@ func runCopy(w *worker, t *task) {
 	}
 }
 
-// widen converts len(dst) elements of a 16-bit tensor from element o on.
-func (k *kernels) widen(dst []float32, src tensor.Tensor, o int) {
-	raw := src.U16()[o : o+len(dst)]
-	if src.DType() == tensor.BF16 {
-		k.fromBF16(dst, raw)
-	} else {
-		k.fromF16(dst, raw)
-	}
-}
-
-// narrow rounds src into a 16-bit tensor from element o on.
-func (k *kernels) narrow(dst tensor.Tensor, o int, src []float32) {
-	raw := dst.U16()[o : o+len(src)]
-	if dst.DType() == tensor.BF16 {
-		k.toBF16(raw, src)
-	} else {
-		k.toF16(raw, src)
-	}
-}
-
 // Axpy is y += a x.
 func (s *stream) Axpy(y, x tensor.Tensor, a float32) {
-	mustBeF32("axpy", y)
-	mustBePresent("axpy", x)
+	mustBeStored("axpy", y)
+	mustBeStored("axpy", x)
 	mustMatch("axpy", y, x)
-	if !convertible(x.DType()) {
-		panic(fmt.Sprintf("cpu: axpy: x is %v: want fp32, bf16 or fp16", x))
-	}
 	t := s.begin("axpy", runAxpy)
 	t.vec = vecArgs{x: x, y: y, a: a}
 	s.commit()
@@ -156,28 +130,30 @@ func runAxpy(w *worker, t *task) {
 	k, x, y := w.kernels(), t.vec.x, t.vec.y
 	f := flatten(y, x)
 	lo, hi := w.part(f.n, grain)
-	limit := f.n
-	var via []float32
-	if x.DType() != tensor.F32 {
-		via, limit = w.scratch(chunk), chunk
-	}
-	dst := y.F32()
-	for at := lo; at < hi; {
-		r, c, n := f.next(at, hi, limit)
-		at += n
-		d, o := r*y.LD()+c, r*x.LD()+c
-		if via != nil {
-			k.widen(via[:n], x, o)
-			k.axpy(dst[d:d+n], via[:n], t.vec.a)
-			continue
+	if wide(x) && wide(y) {
+		for at := lo; at < hi; {
+			r, c, n := f.next(at, hi, f.n)
+			at += n
+			k.axpy(y.F32()[r*y.LD()+c:][:n], x.F32()[r*x.LD()+c:][:n], t.vec.a)
 		}
-		k.axpy(dst[d:d+n], x.F32()[o:o+n], t.vec.a)
+		return
+	}
+	via := w.scratch(2 * chunk)
+	for at := lo; at < hi; {
+		r, c, n := f.next(at, hi, chunk)
+		at += n
+		term, _ := k.block(x, r, c, 1, n, via[:chunk], chunk)
+		sum, _ := k.block(y, r, c, 1, n, via[chunk:], chunk)
+		k.axpy(sum[:n], term[:n], t.vec.a)
+		if !wide(y) {
+			k.keepBlock(y, r, c, 1, n, sum, chunk)
+		}
 	}
 }
 
 // Scale is x *= a.
 func (s *stream) Scale(x tensor.Tensor, a float32) {
-	mustBeF32("scale", x)
+	mustBeStored("scale", x)
 	t := s.begin("scale", runScale)
 	t.vec = vecArgs{x: x, a: a}
 	s.commit()
@@ -187,17 +163,26 @@ func runScale(w *worker, t *task) {
 	k, x := w.kernels(), t.vec.x
 	f := flatten(x)
 	lo, hi := w.part(f.n, grain)
-	v := x.F32()
+	limit := f.n
+	var via []float32
+	if !wide(x) {
+		via, limit = w.scratch(chunk), chunk
+	}
 	for at := lo; at < hi; {
-		r, c, n := f.next(at, hi, f.n)
+		r, c, n := f.next(at, hi, limit)
 		at += n
-		k.scale(v[r*x.LD()+c:][:n], t.vec.a)
+		v, _ := k.block(x, r, c, 1, n, via, chunk)
+		k.scale(v[:n], t.vec.a)
+		if via != nil {
+			k.keepBlock(x, r, c, 1, n, v, chunk)
+		}
 	}
 }
 
 // ScaleColumns is x[n,j] *= v[j].
 func (s *stream) ScaleColumns(x, v tensor.Tensor) {
-	mustBeF32("scale columns", x, v)
+	mustBeStored("scale columns", x)
+	mustBeF32("scale columns", v)
 	mustHold("scale columns", v, x.Cols())
 	t := s.begin("scale columns", runScaleColumns)
 	t.vec = vecArgs{x: x, y: v}
@@ -205,25 +190,11 @@ func (s *stream) ScaleColumns(x, v tensor.Tensor) {
 }
 
 func runScaleColumns(w *worker, t *task) {
-	k, x, v := w.kernels(), matrixOf(t.vec.x), t.vec.y.F32()
+	k, l, v := w.kernels(), w.lanes(t.vec.x), t.vec.y.F32()
+	x := l.matrix(t.vec.x)
 	lo, hi := w.part(t.vec.x.Rows(), 1)
 	for i := lo; i < hi; i++ {
 		k.mul(x.row(i), v)
+		x.keep(i)
 	}
 }
-
-// matrix is an fp32 tensor as its rows: what Tensor.F32 checks each time is checked once an operation.
-type matrix struct {
-	data     []float32
-	ld, cols int
-}
-
-// matrixOf is empty for an absent tensor.
-func matrixOf(x tensor.Tensor) matrix {
-	if !x.Present() {
-		return matrix{}
-	}
-	return matrix{x.F32(), x.LD(), x.Cols()}
-}
-
-func (m *matrix) row(i int) []float32 { return m.data[i*m.ld:][:m.cols] }

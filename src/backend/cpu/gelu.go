@@ -28,7 +28,7 @@ func geluGrad(z float32) float32 {
 // GELUForward is y = gelu(x).
 func (s *stream) GELUForward(y, x tensor.Tensor) {
 	const name = "gelu forward"
-	mustBeF32(name, y, x)
+	mustBeStored(name, y, x)
 	mustMatch(name, y, x)
 	t := s.begin(name, runGELUForward)
 	t.vec = vecArgs{x: x, y: y}
@@ -36,11 +36,13 @@ func (s *stream) GELUForward(y, x tensor.Tensor) {
 }
 
 func runGELUForward(w *worker, t *task) {
-	y, x := matrixOf(t.vec.y), matrixOf(t.vec.x)
+	l := w.lanes(t.vec.y, t.vec.x)
+	y, x := l.matrix(t.vec.y), l.matrix(t.vec.x)
 	lo, hi := w.part(t.vec.x.Rows(), 1)
 	for n := lo; n < hi; n++ {
-		out, in := y.row(n), x.row(n)
+		out, in := y.slot(n), x.row(n)
 		w.level.geluTile(unsafe.Pointer(&out[0]), unsafe.Pointer(&in[0]), nil, 0, 0, 0, 1, len(in))
+		y.keep(n)
 	}
 }
 

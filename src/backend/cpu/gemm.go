@@ -36,10 +36,11 @@ func (s *stream) Gemm(g backend.Gemm) {
 }
 
 func checkGemm(g *backend.Gemm) {
-	for _, x := range []tensor.Tensor{g.C, g.A, g.B} {
-		if !x.Present() || x.DType() != tensor.F32 {
-			panic(fmt.Sprintf("cpu: gemm of %v = %v x %v: want fp32", g.C, g.A, g.B))
-		}
+	mustBePresent("gemm", g.C, g.A, g.B)
+	if g.C.DType() == tensor.F32 && g.Act == backend.NoActivation {
+		mustBeStoredToo("gemm", g.A, g.B, g.Bias)
+	} else {
+		mustBeStoredToo("gemm", g.A, g.B, g.C, g.Bias, g.Pre)
 	}
 	m, k := g.A.Rows(), g.A.Cols()
 	if g.TransA {
@@ -55,10 +56,10 @@ func checkGemm(g *backend.Gemm) {
 	if g.C.Rows() != m || g.C.Cols() != n || k != kb {
 		panic(fmt.Sprintf("cpu: gemm: C %v, A %v (trans %v), B %v (trans %v) do not fit together", g.C, g.A, g.TransA, g.B, g.TransB))
 	}
-	if g.Bias.Present() && (g.Bias.DType() != tensor.F32 || g.Bias.Len() != n) {
+	if g.Bias.Present() && g.Bias.Len() != n {
 		panic(fmt.Sprintf("cpu: gemm: bias %v for C %v", g.Bias, g.C))
 	}
-	if g.Pre.Present() && (g.Pre.DType() != tensor.F32 || g.Pre.Rows() != m || g.Pre.Cols() != n) {
+	if g.Pre.Present() && (g.Pre.Rows() != m || g.Pre.Cols() != n) {
 		panic(fmt.Sprintf("cpu: gemm: Pre %v for C %v", g.Pre, g.C))
 	}
 	if g.Act == backend.GELUGrad && !g.Pre.Present() {
@@ -71,22 +72,24 @@ func checkGemm(g *backend.Gemm) {
 
 // product is a Gemm as one worker computes it: C[m x n] from op(A)[m x k] and op(B)[k x n], in floats and distances.
 type product struct {
-	g             *backend.Gemm
-	w             *worker
-	shape         shape
-	m, n, k, kc   int
-	a, b, c       []float32
-	bias, pre     []float32
-	lda, ldb, ldc int
-	ldpre         int
-	panels        int // panels of op(B)
-	byRows        bool
-	packedFrom    int       // rows of op(A) from here on are packed, those before are read in place
-	shared        []float32 // the packed shared operand
-	mine          []float32 // the packed piece of the streamed operand
-	z             []float32 // a tile
-	tile          tile
-	ahead         ahead
+	g           *backend.Gemm
+	w           *worker
+	shape       shape
+	m, n, k, kc int
+	a, b        factor
+	c           []float32
+	bias, pre   []float32
+	ldc         int
+	ldpre       int
+	panels      int // panels of op(B)
+	byRows      bool
+	packedFrom  int       // rows of op(A) from here on are packed, those before are read in place
+	shared      []float32 // the packed shared operand
+	mine        []float32 // the packed piece of the streamed operand
+	z           []float32 // a tile
+	tile        tile
+	ahead       ahead
+	halves      halves // 16-bit operands
 }
 
 func runGemm(w *worker, t *task) {
@@ -100,30 +103,37 @@ func runGemm(w *worker, t *task) {
 	} else {
 		p.runByColumns()
 	}
-	p.a, p.b, p.c, p.bias, p.pre = nil, nil, nil, nil, nil // they may be freed
+	p.a, p.b, p.c, p.bias, p.pre = factor{}, factor{}, nil, nil, nil // they may be freed
+	p.halves = halves{}
 }
 
 func (p *product) init(w *worker, g *backend.Gemm) {
-	*p = product{g: g, w: w, shape: w.level.shape(), m: g.C.Rows(), n: g.C.Cols(), k: g.A.Cols(),
-		a: g.A.F32(), b: g.B.F32(), c: g.C.F32(), lda: g.A.LD(), ldb: g.B.LD(), ldc: g.C.LD()}
+	*p = product{g: g, w: w, shape: w.level.shape(), m: g.C.Rows(), n: g.C.Cols(), k: g.A.Cols(), a: factorOf(g.A), b: factorOf(g.B), ldc: g.C.LD()}
 	if g.TransA {
 		p.k = g.A.Rows()
 	}
-	if g.Bias.Present() {
-		p.bias = g.Bias.F32()
-	}
-	if g.Pre.Present() {
-		p.pre, p.ldpre = g.Pre.F32(), g.Pre.LD()
-	}
 	p.kc = blockLength(p.k)
-	if g.Act == backend.GELUGrad && p.k > p.kc && overlap(g.C, g.Pre) {
-		p.kc = roundUp(p.k, 4) // partial sums cannot wait in C: it holds Pre
-	}
 	p.panels = ceilDiv(p.n, p.shape.cols)
 	if !g.TransA {
 		p.packedFrom = p.m / p.shape.rows * p.shape.rows
 	}
 	p.byRows = divideRows(p.m, p.n, p.k, p.shape, w.count)
+	if !wide(g.A) {
+		p.initHalves(g)
+	}
+	if !wide(g.C) {
+		return
+	}
+	p.c = g.C.F32()
+	if g.Bias.Present() && wide(g.Bias) {
+		p.bias = g.Bias.F32()
+	}
+	if g.Pre.Present() && wide(g.Pre) {
+		p.pre, p.ldpre = g.Pre.F32(), g.Pre.LD()
+	}
+	if g.Act == backend.GELUGrad && p.k > p.kc && overlap(g.C, g.Pre) {
+		p.kc = roundUp(p.k, 4) // partial sums cannot wait in C: it holds Pre
+	}
 }
 
 // divideRows chooses the side of C that workers divide: the longer one, unless that would leave some of them idle in a
@@ -177,15 +187,15 @@ func (p *product) eachBlock(lo, hi int, f func(p0, kb int)) {
 // runByColumns: workers claim columns of C. B is streamed; A is read in place, or packed (transposed: all of it; otherwise
 // the last rows, where they do not fill a tile).
 func (p *product) runByColumns() {
-	packed := roundUp(p.m-p.packedFrom, p.shape.group)
+	packed := p.sharedLines()
 	super := p.k
 	if packed > 0 {
 		super = p.superBlock(packed)
-		p.shared = p.w.shared(packed * min(super, roundUp(p.k, 4)))
 	}
+	p.share(packed, super)
 	width := p.itemPanels()
 	items := ceilDiv(p.panels, width)
-	p.carve(min(width, p.piecePanels()) * p.shape.cols)
+	p.carve(min(width, p.piecePanels())*p.shape.cols, super, p.m, width*p.shape.cols)
 	for s := 0; s < p.k; s += super {
 		end := min(s+super, p.k)
 		if packed > 0 {
@@ -204,6 +214,7 @@ func (p *product) runByColumns() {
 // columns computes the panels [q0, q1) of C for the steps [lo, hi) of K.
 func (p *product) columns(q0, q1, lo, hi int) {
 	each := p.piecePanels()
+	p.halves.item(0, p.start(q0))
 	p.eachBlock(lo, hi, func(p0, kb int) {
 		for c0 := q0; c0 < q1; c0 += each {
 			c1 := min(c0+each, q1)
@@ -223,12 +234,15 @@ func (p *product) columns(q0, q1, lo, hi int) {
 
 // columnPiece multiplies all of A's rows with the packed panels [c0, c1).
 func (p *product) columnPiece(c0, c1, lo, p0, kb int) {
-	j0 := p.start(c0)
+	j0, lines := p.start(c0), p.sharedLines()
 	for i := 0; i < p.m; i += p.shape.rows {
-		if i < p.packedFrom {
+		switch {
+		case p.halves.wideA:
+			p.widenedA(p.shared[(p0-lo)*lines:], i, kb)
+		case i < p.packedFrom:
 			p.inPlaceA(i, p0)
-		} else {
-			p.packedA(p.shared[(p0-lo)*roundUp(p.m-p.packedFrom, p.shape.group):], i-p.packedFrom, kb)
+		default:
+			p.packedA(p.shared[(p0-lo)*lines:], i-p.packedFrom, kb)
 		}
 		for q := c0; q < c1; q++ {
 			j := p.start(q)
@@ -248,9 +262,9 @@ func (p *product) aheadB(q0, q1, p0, kb, panels int) {
 	}
 	calls := panels * ceilDiv(p.m, p.shape.rows)
 	if p.g.TransB {
-		p.ahead.set(p.b, j*p.ldb+p0, p.ldb, cols, kb, calls)
+		p.ahead.set(&p.b, j*p.b.ld+p0, cols, kb, calls)
 	} else {
-		p.ahead.set(p.b, p0*p.ldb+j, p.ldb, min(kb, kb*cols), cols, calls)
+		p.ahead.set(&p.b, p0*p.b.ld+j, min(kb, kb*cols), cols, calls)
 	}
 }
 
@@ -268,10 +282,10 @@ func (p *product) itemPanels() int {
 func (p *product) runByRows() {
 	width := roundUp(p.n, p.panelAlign())
 	super := p.superBlock(width)
-	p.shared = p.w.shared(width * min(super, roundUp(p.k, 4)))
+	p.share(width, super)
 	height := p.itemRows()
 	items := ceilDiv(p.m, height)
-	p.carve(height)
+	p.carve(height, super, height, p.n)
 	for s := 0; s < p.k; s += super {
 		end := min(s+super, p.k)
 		p.packSharedB(s, end, width)
@@ -287,17 +301,24 @@ func (p *product) runByRows() {
 
 // rows computes the rows [i0, i1) of C for the steps [lo, hi) of K.
 func (p *product) rows(i0, i1, lo, hi, width int) {
+	p.halves.item(i0, 0)
 	p.eachBlock(lo, hi, func(p0, kb int) {
 		packed := max(i0, p.packedFrom)
-		if packed < i1 {
+		switch {
+		case p.halves.wideA:
+			p.widenA(p.mine, i0, i1, p0, kb)
+		case packed < i1:
 			p.packA(p.mine, packed, i1, p0, kb)
 		}
 		p.aheadA(i0, i1, lo, hi, p0+kb)
 		b := p.shared[(p0-lo)*width:]
 		for i := i0; i < i1; i += p.shape.rows {
-			if i < packed {
+			switch {
+			case p.halves.wideA:
+				p.widenedA(p.mine, i-i0, kb)
+			case i < packed:
 				p.inPlaceA(i, p0)
-			} else {
+			default:
 				p.packedA(p.mine, i-packed, kb)
 			}
 			for q := range p.panels {
@@ -316,9 +337,9 @@ func (p *product) aheadA(i0, i1, lo, hi, p0 int) {
 	}
 	kb := min(p.kc, hi-p0)
 	if p.g.TransA {
-		p.ahead.set(p.a, p0*p.lda+i0, p.lda, min(kb, kb*(i1-i0)), i1-i0, calls)
+		p.ahead.set(&p.a, p0*p.a.ld+i0, min(kb, kb*(i1-i0)), i1-i0, calls)
 	} else {
-		p.ahead.set(p.a, i0*p.lda+p0, p.lda, i1-i0, kb, calls)
+		p.ahead.set(&p.a, i0*p.a.ld+p0, i1-i0, kb, calls)
 	}
 }
 
@@ -334,6 +355,10 @@ func (p *product) itemRows() int {
 // multiply computes the tile of C at (i, j), cols wide, for the K block [p0, p0+kb) from the given panel of B, and
 // finishes it when the block is the last one.
 func (p *product) multiply(panel []float32, i, j, cols, p0, kb int) {
+	if p.halves.c {
+		p.multiplyHalf(panel, i, j, cols, p0, kb)
+		return
+	}
 	t, last := &p.tile, p0+kb >= p.k
 	rows := min(p.shape.rows, p.m-i)
 	c := unsafe.Pointer(&p.c[i*p.ldc+j])
@@ -362,19 +387,4 @@ func (p *product) multiply(panel []float32, i, j, cols, p0, kb int) {
 			p.w.level.geluGradTile(c, t.out, pre, 4*p.ldc, t.ldo, 4*p.ldpre, rows, cols)
 		}
 	}
-}
-
-// multiplyWhole runs a micro-kernel that can only do whole tiles.
-func (p *product) multiplyWhole(kernel func(*tile), rows, cols int) {
-	t, s := &p.tile, p.shape
-	if rows == s.rows && cols == s.cols {
-		kernel(t)
-		return
-	}
-	whole := p.w.edge[:s.rows*s.cols]
-	c, out, bias, ldo := t.c, t.out, t.bias, t.ldo
-	t.c, t.out, t.bias, t.ldo = nil, unsafe.Pointer(&whole[0]), nil, 4*s.cols
-	kernel(t)
-	t.c, t.out, t.bias, t.ldo = c, out, bias, ldo
-	edge(t, whole, s.cols, rows, cols)
 }

@@ -16,13 +16,13 @@ type ahead struct {
 // lineFloats is the number of floats in a cache line.
 const lineFloats = cacheLine / 4
 
-// set describes rows pieces of cols floats, ld floats apart, from src[at] on, and the number of tiles to come.
-func (a *ahead) set(src []float32, at, ld, rows, cols, tiles int) {
+// set describes rows pieces of cols elements of src, a row apart, from element at on, and the number of tiles to come.
+func (a *ahead) set(src *factor, at, rows, cols, tiles int) {
 	*a = ahead{}
 	if rows <= 0 || cols <= 0 || tiles <= 0 {
 		return
 	}
-	*a = ahead{base: unsafe.Pointer(&src[at]), stride: 4 * ld, rows: rows, lines: ceilDiv(cols, lineFloats)}
+	*a = ahead{base: src.address(at), stride: src.size() * src.ld, rows: rows, lines: ceilDiv(cols*src.size(), cacheLine)}
 	a.each = ceilDiv(rows, max(1, tiles/a.lines))
 }
 

@@ -63,21 +63,20 @@ func multiply512(t *tile, cols int) {
 	}
 }
 
-// packB brings the panels [q0, q1) of op(B), steps [p0, p0+kb), into dst: the panel that begins at column j lies at (j-j0) kb,
-// a row of it is its columns, padded with zeros.
-func (p *product) packB(dst []float32, q0, q1, p0, kb int) {
+// packPanels packs a span of the panels [q0, q1); src is the first column's first step of the span, rows of B ld apart.
+func (p *product) packPanels(dst []float32, q0, q1 int, s span, src []float32, ld int) {
 	switch {
 	case p.w.level == portable:
-		p.packPanelsGo(dst, q0, q1, p0, kb)
+		p.packPanelsGo(dst, q0, q1, s, src, ld)
 	case p.g.TransB:
-		p.transposeB(dst, q0, q1, p0, kb)
+		p.transposeB(dst, q0, q1, s, src, ld)
 	default:
-		p.copyB(dst, q0, q1, p0, kb)
+		p.copyB(dst, q0, q1, s, src, ld)
 	}
 }
 
 // copyB packs B as it lies: panels of the tile's width together, narrower ones one by one.
-func (p *product) copyB(dst []float32, q0, q1, p0, kb int) {
+func (p *product) copyB(dst []float32, q0, q1 int, s span, src []float32, ld int) {
 	width, j0, whole := p.shape.cols, p.start(q0), q0
 	for whole < q1 && p.start(whole+1)-p.start(whole) == width {
 		whole++
@@ -87,21 +86,22 @@ func (p *product) copyB(dst []float32, q0, q1, p0, kb int) {
 		if p.w.level == avx512 {
 			pack = copy48
 		}
-		pack(unsafe.Pointer(&dst[0]), unsafe.Pointer(&p.b[p0*p.ldb+j0]), 4*width*kb, 4*p.ldb, kb, whole-q0)
+		pack(unsafe.Pointer(&dst[s.at*width]), unsafe.Pointer(&src[0]), 4*width*s.kb, 4*ld, s.n, whole-q0)
 	}
 	for q := whole; q < q1; q++ {
 		j := p.start(q)
 		cols := p.start(q+1) - j
+		step := roundUp(cols, 16)
 		if p.w.level == avx512 {
-			copyGroups16(dst[(j-j0)*kb:], 16*ceilDiv(cols, 16), 16, p.b[p0*p.ldb+j:], p.ldb, cols, kb)
+			copyGroups16(dst[(j-j0)*s.kb+s.at*step:], step, 16, src[j-j0:], ld, cols, s.n)
 		} else {
-			packGo(dst[(j-j0)*kb:], width, width, p.b[p0*p.ldb+j:], 1, p.ldb, cols, kb)
+			packGo(dst[(j-j0)*s.kb+s.at*step:], step, step, src[j-j0:], 1, ld, cols, s.n)
 		}
 	}
 }
 
 // transposeB packs B whose rows are the panels' columns, 16 or 8 at a time.
-func (p *product) transposeB(dst []float32, q0, q1, p0, kb int) {
+func (p *product) transposeB(dst []float32, q0, q1 int, s span, src []float32, ld int) {
 	j0, group := p.start(q0), 8
 	if p.w.level == avx512 {
 		group = 16
@@ -110,7 +110,7 @@ func (p *product) transposeB(dst []float32, q0, q1, p0, kb int) {
 		j, end := p.start(q), p.start(q+1)
 		step := roundUp(end-j, 16)
 		for c := 0; c < step; c += group {
-			p.w.level.transpose(dst[(j-j0)*kb+c:], step, p.b, (j+c)*p.ldb+p0, p.ldb, max(0, min(group, end-j-c)), kb)
+			p.w.level.transpose(dst[(j-j0)*s.kb+s.at*step+c:], step, src, (j+c-j0)*ld, ld, max(0, min(group, end-j-c)), s.n)
 		}
 	}
 }
@@ -139,28 +139,27 @@ func copyGroups16(dst []float32, step, group int, src []float32, ld, count, k in
 	copy16(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), 4*step, 4*group, 4*ld, k, groups, mask)
 }
 
-// packA brings the rows [i0, i1) of op(A), steps [p0, p0+kb), into dst: groups of shape.group rows, side by side for every
-// step, padded with zeros.
-func (p *product) packA(dst []float32, i0, i1, p0, kb int) {
+// packGroups packs a span of the rows [i0, i1); src is the first row's first step of the span, rows of A ld apart.
+func (p *product) packGroups(dst []float32, i0, i1 int, s span, src []float32, ld int) {
 	switch {
 	case p.w.level == portable:
-		p.packGroupsGo(dst, i0, i1, p0, kb)
+		p.packGroupsGo(dst, i0, i1, s, src, ld)
 	case p.w.level == avx512 && p.g.TransA:
-		copyGroups16(dst, 16, 16*kb, p.a[p0*p.lda+i0:], p.lda, i1-i0, kb)
+		copyGroups16(dst[16*s.at:], 16, 16*s.kb, src, ld, i1-i0, s.n)
 	case p.w.level == avx512:
 		for i := i0; i < i1; i += 16 {
-			p.w.level.transpose(dst[(i-i0)*kb:], 16, p.a, i*p.lda+p0, p.lda, min(16, i1-i), kb)
+			p.w.level.transpose(dst[(i-i0)*s.kb+16*s.at:], 16, src, (i-i0)*ld, ld, min(16, i1-i), s.n)
 		}
 	case p.g.TransA:
 		whole := (i1 - i0) / 6
 		if whole > 0 {
-			copyGroups6(unsafe.Pointer(&dst[0]), unsafe.Pointer(&p.a[p0*p.lda+i0]), 4*6*kb, 4*p.lda, kb, whole)
+			copyGroups6(unsafe.Pointer(&dst[6*s.at]), unsafe.Pointer(&src[0]), 4*6*s.kb, 4*ld, s.n, whole)
 		}
 		if i := i0 + 6*whole; i < i1 {
-			p.packGroupsGo(dst[6*whole*kb:], i, i1, p0, kb)
+			p.packGroupsGo(dst[6*whole*s.kb:], i, i1, s, src[6*whole:], ld)
 		}
 	default: // the last rows only: all others are read in place
-		p.packGroupsGo(dst, i0, i1, p0, kb)
+		p.packGroupsGo(dst, i0, i1, s, src, ld)
 	}
 }
 

@@ -6,13 +6,15 @@ import "unsafe"
 
 func (l level) multiply(p *product, rows, cols int) { p.multiplyWhole(tileGo, rows, cols) }
 
-// packB brings the panels [q0, q1) of op(B), steps [p0, p0+kb), into dst: the panel that begins at column j lies at (j-j0) kb,
-// a row of it is its columns, padded with zeros.
-func (p *product) packB(dst []float32, q0, q1, p0, kb int) { p.packPanelsGo(dst, q0, q1, p0, kb) }
+// packPanels packs a span of the panels [q0, q1); src is the first column's first step of the span, rows of B ld apart.
+func (p *product) packPanels(dst []float32, q0, q1 int, s span, src []float32, ld int) {
+	p.packPanelsGo(dst, q0, q1, s, src, ld)
+}
 
-// packA brings the rows [i0, i1) of op(A), steps [p0, p0+kb), into dst: groups of shape.group rows, side by side for every
-// step, padded with zeros.
-func (p *product) packA(dst []float32, i0, i1, p0, kb int) { p.packGroupsGo(dst, i0, i1, p0, kb) }
+// packGroups packs a span of the rows [i0, i1); src is the first row's first step of the span, rows of A ld apart.
+func (p *product) packGroups(dst []float32, i0, i1 int, s span, src []float32, ld int) {
+	p.packGroupsGo(dst, i0, i1, s, src, ld)
+}
 
 // geluTile is c = gelu(z) and, when pre is not nil, pre = z, for rows x cols elements; distances of rows in bytes.
 func (l level) geluTile(c, z, pre unsafe.Pointer, ldc, ldz, ldpre, rows, cols int) {

@@ -12,28 +12,28 @@ func packGo(dst []float32, step, width int, src []float32, line, next, count, k 
 	}
 }
 
-// packPanelsGo is packB for any level.
-func (p *product) packPanelsGo(dst []float32, q0, q1, p0, kb int) {
-	line, next := 1, p.ldb
+// packPanelsGo is packPanels for any level.
+func (p *product) packPanelsGo(dst []float32, q0, q1 int, s span, src []float32, ld int) {
+	line, next := 1, ld
 	if p.g.TransB {
-		line, next = p.ldb, 1
+		line, next = ld, 1
 	}
 	j0 := p.start(q0)
 	for q := q0; q < q1; q++ {
 		j := p.start(q)
 		cols := p.start(q+1) - j
 		width := roundUp(cols, p.panelAlign())
-		packGo(dst[(j-j0)*kb:], width, width, p.b[j*line+p0*next:], line, next, cols, kb)
+		packGo(dst[(j-j0)*s.kb+s.at*width:], width, width, src[(j-j0)*line:], line, next, cols, s.n)
 	}
 }
 
-// packGroupsGo is packA for any level.
-func (p *product) packGroupsGo(dst []float32, i0, i1, p0, kb int) {
-	line, next, g := p.lda, 1, p.shape.group
+// packGroupsGo is packGroups for any level.
+func (p *product) packGroupsGo(dst []float32, i0, i1 int, s span, src []float32, ld int) {
+	line, next, g := ld, 1, p.shape.group
 	if p.g.TransA {
-		line, next = 1, p.lda
+		line, next = 1, ld
 	}
 	for i := i0; i < i1; i += g {
-		packGo(dst[(i-i0)*kb:], g, g, p.a[i*line+p0*next:], line, next, min(g, i1-i), kb)
+		packGo(dst[(i-i0)*s.kb+s.at*g:], g, g, src[(i-i0)*line:], line, next, min(g, i1-i), s.n)
 	}
 }

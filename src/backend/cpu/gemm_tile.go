@@ -102,3 +102,18 @@ func edge(t *tile, z []float32, zcols, rows, cols int) {
 		}
 	}
 }
+
+// multiplyWhole runs a micro-kernel that can only do whole tiles.
+func (p *product) multiplyWhole(kernel func(*tile), rows, cols int) {
+	t, s := &p.tile, p.shape
+	if rows == s.rows && cols == s.cols {
+		kernel(t)
+		return
+	}
+	whole := p.w.edge[:s.rows*s.cols]
+	c, out, bias, ldo := t.c, t.out, t.bias, t.ldo
+	t.c, t.out, t.bias, t.ldo = nil, unsafe.Pointer(&whole[0]), nil, 4*s.cols
+	kernel(t)
+	t.c, t.out, t.bias, t.ldo = c, out, bias, ldo
+	edge(t, whole, s.cols, rows, cols)
+}

@@ -31,16 +31,18 @@ func shapeOf(name string, cols int, m backend.NormMask) normShape {
 // NormForward is LayerNorm or RMSNorm with the residual addition before it.
 func (s *stream) NormForward(a backend.Norm) {
 	const name = "norm forward"
-	mustBeF32(name, a.X, a.Y, a.Gain, a.RStd)
+	mustBeStored(name, a.X, a.Y, a.Gain)
+	mustBeF32(name, a.RStd)
 	mustMatch(name, a.X, a.Y)
 	mustHold(name, a.Gain, a.X.Cols())
 	mustHold(name, a.RStd, a.X.Rows())
 	if a.Delta.Present() || a.Residual.Present() {
-		mustBeF32(name, a.Delta, a.Residual)
+		mustBePresent(name, a.Delta, a.Residual)
+		mustBeStoredToo(name, a.X, a.Delta, a.Residual)
 		mustMatch(name, a.X, a.Delta, a.Residual)
 	}
 	if a.Bias.Present() {
-		mustBeF32(name, a.Bias)
+		mustBeStoredToo(name, a.X, a.Bias)
 		mustHold(name, a.Bias, a.X.Cols())
 	}
 	if !a.RMS {
@@ -60,21 +62,22 @@ func runNormForward(w *worker, t *task) {
 	if scale == 0 {
 		scale = 1
 	}
-	gain, rstd := a.Gain.F32(), a.RStd.F32()
-	var bias, mean []float32
-	if a.Bias.Present() && !a.RMS {
-		bias = a.Bias.F32()
-	}
-	if !a.RMS {
+	l := w.lanes(a.Gain, a.Bias, a.X, a.Y, a.Residual, a.Delta)
+	gain, bias, rstd := l.vector(a.Gain), l.vector(a.Bias), a.RStd.F32()
+	var mean []float32
+	if a.RMS {
+		bias = nil
+	} else {
 		mean = a.Mean.F32()
 	}
-	xs, ys, residual, delta := matrixOf(a.X), matrixOf(a.Y), matrixOf(a.Residual), matrixOf(a.Delta)
+	xs, ys, residual, delta := l.matrix(a.X), l.matrix(a.Y), l.matrix(a.Residual), l.matrix(a.Delta)
 	lo, hi := w.part(a.X.Rows(), 1)
 	for n := lo; n < hi; n++ {
-		x, y := xs.row(n), ys.row(n)
 		if a.Delta.Present() {
-			k.addScaled(x, residual.row(n), delta.row(n), scale)
+			k.addScaled(xs.slot(n), residual.row(n), delta.row(n), scale)
+			xs.keep(n)
 		}
+		x, y := xs.row(n), ys.slot(n)
 		mu := float32(0)
 		if !a.RMS {
 			mu = k.sum(x[:m.old])
@@ -94,6 +97,7 @@ func runNormForward(w *worker, t *task) {
 		if m.old < m.cols {
 			k.normApply(y[m.old:], x[m.old:], gain[m.old:], upTo(bias, m.old, m.cols), mu, m.v*r, m.v)
 		}
+		ys.keep(n)
 	}
 }
 
@@ -115,13 +119,14 @@ const (
 // NormBackward is the gradient of NormForward.
 func (s *stream) NormBackward(a backend.NormGrad) {
 	const name = "norm backward"
-	mustBeF32(name, a.X, a.DY, a.DX, a.Gain, a.RStd, a.DGain)
+	mustBeStored(name, a.X, a.DY, a.DX, a.Gain)
+	mustBeF32(name, a.RStd, a.DGain)
 	mustMatch(name, a.X, a.DY, a.DX)
 	mustHold(name, a.Gain, a.X.Cols())
 	mustHold(name, a.DGain, a.X.Cols())
 	mustHold(name, a.RStd, a.X.Rows())
 	if a.DResidual.Present() {
-		mustBeF32(name, a.DResidual)
+		mustBeStoredToo(name, a.X, a.DResidual)
 		mustMatch(name, a.X, a.DResidual)
 	}
 	if a.DBias.Present() {
@@ -149,7 +154,7 @@ func runNormBackward(w *worker, t *task) {
 		sums := partial[p*stride:][:2*cols]
 		clear(sums)
 		from, to := part(rows, p, parts, 1)
-		normBackwardRows(k, a, sums[:cols], sums[cols:], from, to)
+		normBackwardRows(w, k, a, sums[:cols], sums[cols:], from, to)
 	}
 	w.barrier()
 	if lo, hi = w.part(cols, 16); lo == hi {
@@ -165,16 +170,17 @@ func runNormBackward(w *worker, t *task) {
 }
 
 // normBackwardRows does rows [from, to) and adds their part of the gain's and the bias's gradient to dg and db.
-func normBackwardRows(k *kernels, a *backend.NormGrad, dg, db []float32, from, to int) {
+func normBackwardRows(w *worker, k *kernels, a *backend.NormGrad, dg, db []float32, from, to int) {
 	m := shapeOf("norm backward", a.X.Cols(), a.Mask)
-	gain, rstd := a.Gain.F32(), a.RStd.F32()
+	l := w.lanes(a.Gain, a.X, a.DY, a.DX, a.DResidual)
+	gain, rstd := l.vector(a.Gain), a.RStd.F32()
 	var mean []float32
 	if !a.RMS {
 		mean = a.Mean.F32()
 	}
-	xs, dys, dxs, residual := matrixOf(a.X), matrixOf(a.DY), matrixOf(a.DX), matrixOf(a.DResidual)
+	xs, dys, dxs, residual := l.matrix(a.X), l.matrix(a.DY), l.matrix(a.DX), l.matrix(a.DResidual)
 	for n := from; n < to; n++ {
-		x, dy, dx := xs.row(n), dys.row(n), dxs.row(n)
+		x, dy, dx := xs.row(n), dys.row(n), dxs.slot(n)
 		var res []float32
 		if a.DResidual.Present() {
 			res = residual.row(n)
@@ -197,5 +203,6 @@ func normBackwardRows(k *kernels, a *backend.NormGrad, dg, db []float32, from, t
 			c.m = m.v
 			k.normGrad(dx[m.old:], upTo(res, m.old, m.cols), x[m.old:], dy[m.old:], gain[m.old:], dg[m.old:], upTo(db, m.old, m.cols), c)
 		}
+		dxs.keep(n)
 	}
 }

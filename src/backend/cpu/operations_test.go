@@ -36,9 +36,11 @@ func newWorld(t *testing.T, workers int) *world {
 		return tensor.New(m, 0, d, dims...)
 	}
 	f := func(dims ...int) tensor.Tensor { return alloc(tensor.F32, dims...) }
+	h := func(dims ...int) tensor.Tensor { return alloc(tensor.BF16, dims...) }
 	const n, c, v, seq = 70, 48, 101, 35
 	x, y, z, vec, vec2, rows, rows2 := f(n, c), f(n, c), f(n, c), f(c), f(c), f(n), f(n)
-	half, ids, table, logits := alloc(tensor.BF16, n, c), alloc(tensor.I32, n), f(v, c), f(n, v)
+	half, ids, table, logits := h(n, c), alloc(tensor.I32, n), f(v, c), f(n, v)
+	hx, hy, hgain, htable, hlogits, hqkv, hdqkv := h(n, c), h(n, c), h(c), h(v, c), h(n, v), h(n, 3*c), h(n, 3*c)
 	birthRow, birthCol := alloc(tensor.I32, n), alloc(tensor.I32, c)
 	qkv, dqkv, lse, sum := f(n, 3*c), f(n, 3*c), f(n/seq, 3, seq), alloc(tensor.F64, 1)
 	cos, sin, stats := f(seq, 8), f(seq, 8), f(2*n, 3)
@@ -49,6 +51,9 @@ func newWorld(t *testing.T, workers int) *world {
 		},
 		DO: y, DQ: dqkv.Columns(0, c), DK: dqkv.Columns(c, 2*c), DV: dqkv.Columns(2*c, 3*c),
 	}
+	inHalf := attention
+	inHalf.Q, inHalf.K, inHalf.V, inHalf.O = hqkv.Columns(0, c), hqkv.Columns(c, 2*c), hqkv.Columns(2*c, 3*c), hx
+	inHalf.DO, inHalf.DQ, inHalf.DK, inHalf.DV = hy, hdqkv.Columns(0, c), hdqkv.Columns(c, 2*c), hdqkv.Columns(2*c, 3*c)
 	adam := backend.AdamW{W: x, G: y, M: z, V: f(n, c), Step: 9, LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, GradScale: 1}
 	births := adam
 	births.BirthRow, births.BirthCol, births.Out = birthRow, birthCol, half
@@ -92,6 +97,38 @@ func newWorld(t *testing.T, workers int) *world {
 		},
 		func() { s.AdamW(adam) },
 		func() { s.AdamW(births) },
+
+		func() { s.Axpy(half, hx, 0.5) },
+		func() { s.Scale(half, 0.5) },
+		func() { s.ColumnSum(vec2, half, true) },
+		func() { s.SumSquares(sum, half, false) },
+		func() { s.Gemm(backend.Gemm{C: hlogits, A: hx, B: htable, TransB: true}) },
+		func() { s.Gemm(backend.Gemm{C: table, A: hlogits, TransA: true, B: hx, Accumulate: true}) },
+		func() {
+			s.Gemm(backend.Gemm{C: hx, A: hlogits, B: htable, Bias: hgain, Act: backend.GELU, Pre: hy})
+		},
+		func() {
+			s.EmbeddingForward(backend.Embedding{X: hx, Tokens: ids, Table: htable, SeqLen: seq, Scale: 1})
+		},
+		func() {
+			s.EmbeddingBackward(backend.Embedding{X: hx, Tokens: ids, Table: table, SeqLen: seq, Scale: 1})
+		},
+		func() {
+			s.NormForward(backend.Norm{X: hx, Y: hy, Gain: hgain, Bias: hgain, Mean: rows, RStd: rows2, Eps: 1e-5, Mask: mask})
+		},
+		func() {
+			s.NormBackward(backend.NormGrad{X: hx, DY: hy, DX: half, Gain: hgain, Mean: rows, RStd: rows2, DGain: vec2, DBias: vec2, Mask: mask})
+		},
+		func() {
+			s.Rotary(backend.Rotary{X: hqkv.Columns(0, c), Cos: cos, Sin: sin, HeadDim: 16, SeqLen: seq})
+		},
+		func() { s.AttentionForward(inHalf.Attention) },
+		func() { s.AttentionBackward(inHalf) },
+		func() { s.SwiGLUForward(backend.SwiGLU{G: hx, U: hy, Y: half}) },
+		func() { s.SwiGLUBackward(backend.SwiGLU{G: hx, U: hy, DY: half, DG: hx, DU: hy}) },
+		func() {
+			s.CrossEntropy(backend.CrossEntropy{Logits: hlogits, Targets: ids, Loss: rows, Vocab: 99, GradScale: 1})
+		},
 	}
 	return w
 }
@@ -133,6 +170,7 @@ func TestWrongArgumentsPanicInTheCaller(t *testing.T) {
 	}
 	x, short := tensor.New(mem, 0, tensor.F32, 4, 8), tensor.New(mem, 1024, tensor.F32, 4, 7)
 	ints := tensor.New(mem, 2048, tensor.I32, 4)
+	half, square := tensor.New(mem, 3072, tensor.BF16, 4, 8), tensor.New(mem, 3200, tensor.BF16, 8, 8)
 	var none tensor.Tensor
 	for name, f := range map[string]func(){
 		"absent":            func() { w.s.Scale(none, 1) },
@@ -155,7 +193,11 @@ func TestWrongArgumentsPanicInTheCaller(t *testing.T) {
 		"cross entropy finish": func() {
 			w.s.CrossEntropyFinish(backend.CrossEntropyFinish{Logits: x, Targets: ints, Stats: short.Slice(0, 1).Columns(0, 4), Loss: x, Vocab: 9})
 		},
-		"adam step": func() { w.s.AdamW(backend.AdamW{W: x, G: x, M: x, V: x}) },
+		"mixed types":      func() { w.s.SwiGLUForward(backend.SwiGLU{G: x, U: x, Y: half}) },
+		"16-bit gradient":  func() { w.s.ColumnSum(half.Slice(0, 1).Reshape(8), x, false) },
+		"16-bit factors":   func() { w.s.Gemm(backend.Gemm{C: x, A: x, B: half}) },
+		"activation, fp32": func() { w.s.Gemm(backend.Gemm{C: x, A: half, B: square, Act: backend.GELU}) },
+		"adam step":        func() { w.s.AdamW(backend.AdamW{W: x, G: x, M: x, V: x}) },
 	} {
 		func() {
 			defer func() {

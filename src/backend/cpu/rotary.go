@@ -9,7 +9,8 @@ import (
 // Rotary turns the pairs of every head by the angle of the token's position.
 func (s *stream) Rotary(a backend.Rotary) {
 	const name = "rotary"
-	mustBeF32(name, a.X, a.Cos, a.Sin)
+	mustBeStored(name, a.X)
+	mustBeF32(name, a.Cos, a.Sin)
 	half := a.HeadDim / 2
 	if half < 1 || a.HeadDim%2 != 0 || a.X.Cols()%a.HeadDim != 0 || a.SeqLen < 1 {
 		panic(fmt.Sprintf("cpu: %s: heads of %d in %v, sequences of %d tokens", name, a.HeadDim, a.X, a.SeqLen))
@@ -29,9 +30,11 @@ func runRotary(w *worker, t *task) {
 		sign = -1
 	}
 	heads := a.X.Cols() / a.HeadDim
-	x, cos, sin := matrixOf(a.X), matrixOf(a.Cos), matrixOf(a.Sin)
+	l := w.lanes(a.X)
+	x, cos, sin := l.matrix(a.X), l.matrix(a.Cos), l.matrix(a.Sin)
 	lo, hi := w.part(a.X.Rows(), 1)
 	for n := lo; n < hi; n++ {
 		k.rotary(x.row(n), cos.row(n%a.SeqLen), sin.row(n%a.SeqLen), heads, sign)
+		x.keep(n)
 	}
 }
