@@ -14,6 +14,8 @@ type Backend interface {
 	Free(*tensor.Memory)
 	// Usage is what is allocated now and was at most, in bytes.
 	Usage() Usage
+	// ResetPeak begins anew with what is allocated now: a later Usage tells the peak since then.
+	ResetPeak()
 	// NewStream makes a queue of operations. Streams run independently; events order them.
 	NewStream(name string) Stream
 	// NewEvent makes a marker that one stream records and others wait for.
@@ -22,10 +24,14 @@ type Backend interface {
 	Close() error
 }
 
-// Usage counts allocated bytes. ByLabel is the present allocation by label.
+// Usage counts allocated bytes, exactly as Alloc was asked for them. Peaks are since the last ResetPeak, or the start; those
+// of labels may have been at different times. Labels without memory now or at their peak are left out.
 type Usage struct {
-	Current, Peak int
-	ByLabel       map[string]int
+	Current, Peak        int
+	ByLabel, PeakByLabel map[string]int
+	// Scratch is what streams keep for the inner use of operations, beside Current: it grows to what the largest
+	// operation needs and stays.
+	Scratch int
 }
 
 // Event is a point in a stream: see Stream.Record. Only the backend that made it can use it.

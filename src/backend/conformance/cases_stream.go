@@ -37,9 +37,44 @@ func caseStream(l *lab) {
 	if u := l.b.Usage(); u.ByLabel["stream case"] != 0 || u.Peak < 4096 {
 		l.Errorf("Usage after Free: %+v", u)
 	}
+	l.peaks()
 	if l.b.Name() == "" || l.b.Workers() < 1 {
 		l.Errorf("Name %q, Workers %d", l.b.Name(), l.b.Workers())
 	}
+}
+
+// peaks: the peak of all memory and of every label, since the last reset; labels peak at different times.
+func (l *lab) peaks() {
+	base := l.b.Usage().Current
+	take := func(label string, bytes int) *tensor.Memory {
+		m, err := l.b.Alloc(label, bytes)
+		if err != nil {
+			l.Fatal(err)
+		}
+		return m
+	}
+	expect := func(when string, current, peak, old, new int) {
+		l.Helper()
+		u := l.b.Usage()
+		if u.Current != base+current || u.Peak != base+peak || u.PeakByLabel["old"] != old || u.PeakByLabel["new"] != new {
+			l.Errorf("%s: %+v, want %d bytes now and %d at most beside %d, %d of old, %d of new", when, u, current, peak, base, old, new)
+		}
+	}
+	l.b.ResetPeak()
+	expect("after a reset", 0, 0, 0, 0)
+	a, b := take("old", 1000), take("old", 300)
+	l.b.Free(b)
+	c := take("new", 200)
+	expect("three blocks", 1200, 1300, 1300, 200)
+	l.b.Free(a)
+	d := take("new", 700)
+	expect("moved", 900, 1300, 1300, 900)
+	l.b.ResetPeak()
+	expect("after another reset", 900, 900, 0, 900)
+	l.b.Free(d)
+	l.b.Free(take("old", 50))
+	expect("in the end", 200, 900, 50, 900)
+	l.b.Free(c)
 }
 
 func (l *lab) sync(want error) {

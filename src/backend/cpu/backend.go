@@ -2,8 +2,10 @@ package cpu
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"cambium/src/backend"
@@ -33,6 +35,8 @@ type Backend struct {
 	workers int
 	level   level
 
+	scratch atomic.Int64 // bytes that streams keep for operations
+
 	mu      sync.Mutex
 	streams []*stream
 	blocks  map[*tensor.Memory]block
@@ -53,7 +57,7 @@ func New(o Options) *Backend {
 	l, _ := chooseLevel(o.Level)
 	return &Backend{
 		workers: o.Workers, level: l, blocks: map[*tensor.Memory]block{},
-		usage: backend.Usage{ByLabel: map[string]int{}},
+		usage: backend.Usage{ByLabel: map[string]int{}, PeakByLabel: map[string]int{}},
 	}
 }
 
@@ -85,9 +89,13 @@ func (b *Backend) Alloc(label string, bytes int) (*tensor.Memory, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.blocks[m] = blk
-	b.usage.ByLabel[label] += bytes
-	b.usage.Current += bytes
-	b.usage.Peak = max(b.usage.Peak, b.usage.Current)
+	u := &b.usage
+	u.ByLabel[label] += bytes
+	u.Current += bytes
+	u.Peak = max(u.Peak, u.Current)
+	if u.ByLabel[label] > u.PeakByLabel[label] {
+		u.PeakByLabel[label] = u.ByLabel[label]
+	}
 	return m, nil
 }
 
@@ -108,21 +116,26 @@ func (b *Backend) Free(m *tensor.Memory) {
 	blk.free()
 }
 
-// Usage counts allocated bytes; scratch memory of the workers is not among them.
+// Usage counts allocated bytes.
 func (b *Backend) Usage() backend.Usage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	u := b.usage
-	u.ByLabel = make(map[string]int, len(b.usage.ByLabel))
-	for label, n := range b.usage.ByLabel {
-		u.ByLabel[label] = n
-	}
+	u.ByLabel, u.PeakByLabel = maps.Clone(u.ByLabel), maps.Clone(u.PeakByLabel)
+	u.Scratch = int(b.scratch.Load())
 	return u
+}
+
+// ResetPeak begins anew with what is allocated now.
+func (b *Backend) ResetPeak() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.usage.Peak, b.usage.PeakByLabel = b.usage.Current, maps.Clone(b.usage.ByLabel)
 }
 
 // NewStream starts a stream with its own workers.
 func (b *Backend) NewStream(name string) backend.Stream {
-	s := newStream(name, b.workers, b.level)
+	s := newStream(name, b.workers, b.level, &b.scratch)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -152,6 +165,7 @@ func (b *Backend) Close() error {
 	blocks := b.blocks
 	b.blocks = map[*tensor.Memory]block{}
 	b.usage.Current, b.usage.ByLabel = 0, map[string]int{}
+	b.scratch.Store(0)
 	b.mu.Unlock()
 	for m, blk := range blocks {
 		m.Host = nil

@@ -162,6 +162,28 @@ func TestNoOperationAllocatesOnceItHasRun(t *testing.T) {
 	}
 }
 
+// TestScratchMemoryIsCountedAndStays: what operations need beside their operands is told apart from what was allocated, and
+// no longer grows once each has run.
+func TestScratchMemoryIsCountedAndStays(t *testing.T) {
+	w := newWorld(t, 2)
+	before := w.b.Usage()
+	w.step(t)
+	w.step(t)
+	once := w.b.Usage()
+	for range 5 {
+		w.step(t)
+	}
+	if after := w.b.Usage(); after.Scratch != once.Scratch || once.Scratch < 4*70*48 || before.Scratch != 0 {
+		t.Errorf("scratch memory: %d bytes at first, %d after two steps, %d after seven", before.Scratch, once.Scratch, after.Scratch)
+	}
+	if once.Current != before.Current || once.Peak != before.Peak {
+		t.Errorf("allocated: %d bytes before, %d after, %d at most", before.Current, once.Current, once.Peak)
+	}
+	if err := w.b.Close(); err != nil || w.b.Usage().Scratch != 0 {
+		t.Errorf("after Close %d bytes of scratch are left, %v", w.b.Usage().Scratch, err)
+	}
+}
+
 func TestWrongArgumentsPanicInTheCaller(t *testing.T) {
 	w := newWorld(t, 1)
 	mem, err := w.b.Alloc("wrong", 4096)

@@ -32,15 +32,17 @@ type stream struct {
 	errMu  sync.Mutex
 	err    error
 
-	cursor []cursor
-	pool   pool
-	ended  sync.WaitGroup
+	cursor  []cursor
+	pool    pool
+	scratch *atomic.Int64 // bytes of all scratch memory of the backend
+	ended   sync.WaitGroup
 }
 
 var _ backend.Stream = (*stream)(nil)
 
-func newStream(name string, workers int, l level) *stream {
-	s := &stream{name: name, ring: make([]task, ringSize), limit: ringSize, cursor: make([]cursor, workers)}
+// newStream starts a stream and its workers, who count the bytes of their scratch memory.
+func newStream(name string, workers int, l level, scratch *atomic.Int64) *stream {
+	s := &stream{name: name, ring: make([]task, ringSize), limit: ringSize, cursor: make([]cursor, workers), scratch: scratch}
 	s.head.init()
 	s.done.init()
 	s.end.init(workers)

@@ -93,6 +93,7 @@ type cursor struct {
 // leftovers. It allocates only when n is larger than ever before.
 func (w *worker) scratch(n int) []float32 {
 	if cap(w.mine) < n {
+		w.stream.scratch.Add(int64(4 * (n - cap(w.mine))))
 		w.mine = alignedFloats(n)
 	}
 	return w.mine[:n]
@@ -105,6 +106,7 @@ func (w *worker) shared(n int) []float32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if cap(p.mem) < n {
+		w.stream.scratch.Add(int64(4 * (n - cap(p.mem))))
 		p.mem = alignedFloats(n)
 	}
 	return p.mem[:n]
