@@ -2,8 +2,9 @@
 //
 // NewPlan is the pure half: from two shapes and an operator it derives where every old index goes, what old values are
 // multiplied by, what new entries start with, which masks a ramp needs, and how old each entry of the optimizer's state
-// is. Engine (Grow) is the other half: it applies a plan to live weights and moments, across ranks, and leaves the
-// old state alone until the caller has seen that the loss stayed and says Commit.
+// is. Engine (Grow) is the other half: it applies a plan to live weights, master weights and moments, and at the same time
+// lays them out over another grid of the same ranks. It leaves the old state alone until the caller has seen that the loss
+// stayed and says Commit. A plan that changes no size is a re-layout and nothing else.
 //
 // Three operators, on the hidden size, FFN, heads and layers, alone or together, to any larger size:
 //

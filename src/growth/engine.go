@@ -3,18 +3,18 @@ package growth
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"cambium/src/arch"
 	"cambium/src/backend"
 	"cambium/src/comm"
-	"cambium/src/grid"
 	"cambium/src/layout"
 	"cambium/src/model"
 	"cambium/src/optim"
 	"cambium/src/tensor"
 )
 
-// State is what a rank trains.
+// State is what a rank trains: its part of the weights and of the optimizer, on one grid.
 type State struct {
 	Params    *model.Params
 	Optimizer *optim.Optimizer
@@ -30,16 +30,17 @@ func (s State) Close() {
 	}
 }
 
-// Job is one growth of live state, the same on every rank but for Old.
+// Job is one growth of live state, the same on every rank of the world but for Old and the groups. Where Plan keeps the
+// shape it is a pure re-layout over another grid.
 type Job struct {
-	Plan    *Plan
-	Backend backend.Backend
-	Stream  backend.Stream
-	DP      comm.Communicator // the ranks: each holds all weights and its rows of the moments
-	Old     State
-	Seed    uint64 // of the run
-	Growth  int    // number of this growth in the run: every one draws other initial values
-	Staging int    // elements of a message between ranks, and of the host's buffer of initial values; 0: 1<<18
+	Plan     *Plan
+	Backend  backend.Backend
+	Stream   backend.Stream
+	Old      State          // on any grid of the same world
+	Parallel optim.Parallel // of the grown state: GridLayout is layout.Optimizer of Plan.To on its grid
+	Seed     uint64         // of the run
+	Growth   int            // number of this growth in the run: every one draws other initial values
+	Staging  int            // bytes that a rank sends, and receives, at a time; 0: 16 MiB
 }
 
 // Grown is the larger state beside the old one. Exactly one of Commit and Abort ends it.
@@ -49,10 +50,12 @@ type Grown struct {
 	old   State
 }
 
-// Stats says what a growth moved between ranks, all ranks together, and what no plan could have saved.
+// Stats says what a growth moved between ranks, all ranks together, and what no plan could have saved: the bytes of
+// weights, masters and moments that had to change their rank.
 type Stats struct {
 	BytesMoved, BytesLowerBound int64
-	StagingBytes                int // memory beside old and new state, this rank
+	StagingBytes                int     // memory beside old and new state, this rank
+	Seconds                     float64 // from the call of Grow on this rank until all have finished
 }
 
 // Commit frees the old state.
@@ -63,13 +66,15 @@ func (g *Grown) Abort() { g.State.Close() }
 
 // Grow makes the larger state that the plan describes, on all ranks together, and waits for it. The old state is read
 // only, and stays until Commit, so that a probe can be compared and training can go on with it if anything fails. So the
-// peak is old state + new state + staging. Weights and moments are copied on the device, tensor by tensor, along
-// the boxes of layout.Plan; only rows of moments whose owner changes travel. A failure on one rank fails on all.
+// peak is old state + new state + staging. Weights, master weights and moments go along the boxes of layout.Plan, tensor
+// by tensor: what stays on a rank is copied on its device, the rest travels in all-to-all messages of bounded size. New
+// entries are drawn where they will live. A failure on one rank fails on all.
 func Grow(j Job) (*Grown, error) {
+	begin := time.Now()
 	if j.Staging <= 0 {
 		j.Staging = defaultStaging
 	}
-	e := &engine{Job: j}
+	e := &engine{Job: j, world: j.Parallel.World, rank: j.Parallel.World.Rank()}
 	g, err := e.grow()
 	if e.staging != nil {
 		j.Backend.Free(e.staging)
@@ -81,123 +86,110 @@ func Grow(j Job) (*Grown, error) {
 		e.new.Close()
 		return nil, fmt.Errorf("growth: %w", err)
 	}
+	g.Stats.Seconds = time.Since(begin).Seconds()
 	return g, nil
 }
 
+// defaultStaging makes messages that are large enough for any wire, and is small beside a model.
+const defaultStaging = 16 << 20
+
 type engine struct {
 	Job
-	new                       State
-	oldW, newW, oldO, newO    layout.Layout
-	weightMoves, momentMoves  []layout.Transfer
-	fills                     []layout.Fill
-	staging                   *tensor.Memory
-	half                      int // elements of each half of staging: what goes out, what comes in
-	exchangedOut, exchangedIn []int
-	oldPieces, newPieces      map[pieceKey]optim.Piece
-	meansOf                   string
-	hiddenMeans, hostStaging  []float32
-	movedBytes, lowerBound    int64
+	world                  comm.Communicator
+	rank                   int
+	new                    State
+	oldW, newW, oldO, newO layout.Layout
+	routes                 []*route
+	fills                  []filling
+	staging                *tensor.Memory
+	meansOf                string
+	hiddenMeans            []float32
+	host                   []float32 // initial values on their way to the device
+	moved, bound           int64
 }
 
-type pieceKey struct{ tensor, kind string }
-
 func (e *engine) grow() (*Grown, error) {
-	if err := e.plan(); err != nil {
-		return nil, err
-	}
-	err := e.allocate()
+	err := e.plan()
 	if err == nil {
-		err = e.initialise()
+		err = e.allocate()
 	}
 	if err = e.agree(err); err != nil {
 		return nil, err
 	}
-	e.moveWeights()
-	if err := e.moveMoments(); err != nil {
+	e.Old.Optimizer.Settle(e.Stream)
+	e.connect()
+	for _, r := range e.routes {
+		e.carry(r)
+	}
+	e.rescale()
+	if err := e.agree(e.initialise()); err != nil {
 		return nil, err
+	}
+	if e.new.Optimizer.Masters() { // 16-bit weights that were multiplied are their rounded masters
+		e.new.Optimizer.PublishSome(e.Stream, e.scaled)
 	}
 	steps := e.Old.Optimizer.Steps()
 	counters := optim.Counters{Step: steps, Births: e.Plan.Births(e.Old.Optimizer.Births(), steps)}
 	if err := e.agree(e.new.Optimizer.Restore(e.Stream, counters)); err != nil {
 		return nil, err
 	}
-	s := Stats{BytesMoved: e.movedBytes, BytesLowerBound: e.lowerBound, StagingBytes: e.stagingBytes()}
+	s := Stats{BytesMoved: e.moved, BytesLowerBound: e.bound, StagingBytes: e.stagingBytes()}
 	return &Grown{State: e.new, Stats: s, old: e.Old}, nil
 }
 
 // plan asks layout where everything goes.
-func (e *engine) plan() error {
-	p, rank := e.Plan, e.DP.Rank()
-	g, err := grid.New(e.DP.Size(), 1, 1)
-	if err != nil {
+func (e *engine) plan() (err error) {
+	e.oldW, e.oldO, e.newO = e.Old.Params.Layout(), e.Old.Optimizer.Layout(), e.Parallel.GridLayout
+	switch {
+	case e.newO.Model != e.Plan.To || e.oldW.Model != e.Plan.From || e.oldO.Model != e.Plan.From:
+		return errors.New("the layouts are not those of the plan's models")
+	case e.oldW.Grid != e.oldO.Grid:
+		return fmt.Errorf("weights on a grid of %v with an optimizer on %v", e.oldW.Grid, e.oldO.Grid)
+	case e.newO.Grid.World() != e.world.Size() || e.oldO.Grid.World() != e.world.Size():
+		return fmt.Errorf("from %v to %v among %d ranks: want grids of all of them", e.oldO.Grid, e.newO.Grid, e.world.Size())
+	}
+	if e.newW, err = layout.Weights(e.Plan.To, e.newO.Grid); err != nil {
 		return err
 	}
-	for _, l := range []struct {
-		to    *layout.Layout
-		model arch.Model
-		make  func(arch.Model, grid.Grid) (layout.Layout, error)
-	}{
-		{&e.oldW, p.From, layout.Weights}, {&e.newW, p.To, layout.Weights},
-		{&e.oldO, p.From, layout.Optimizer}, {&e.newO, p.To, layout.Optimizer},
-	} {
-		if *l.to, err = l.make(l.model, g); err != nil {
-			return err
-		}
-	}
-	if e.weightMoves, err = layout.Plan(e.oldW, e.newW, p.Weights); err != nil {
+	if err := e.planRoutes(); err != nil {
 		return err
 	}
-	if e.momentMoves, err = layout.Plan(e.oldO, e.newO, p.State); err != nil {
-		return err
-	}
-	fills, err := layout.Uncovered(e.oldW, e.newW, p.Weights)
-	for _, f := range fills {
-		if f.Rank == rank && !f.Padding {
-			e.fills = append(e.fills, f)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	const moments = 2
-	size := moments * tensor.F32.Size()
-	e.movedBytes = layout.BytesMoved(e.momentMoves, size)
-	e.lowerBound, err = layout.LowerBound(e.oldO, e.newO, p.State, size)
-	return err
+	return e.planFills()
 }
-
-// defaultStaging is 1 MiB of fp32: messages are large enough for any wire, and staging is small beside a model.
-const defaultStaging = 1 << 18
 
 func (e *engine) allocate() (err error) {
-	if e.new.Params, err = model.NewParams(e.Backend, layout.Single(e.Plan.To), 0, model.ParamOptions{Grads: true}); err != nil {
+	o := model.ParamOptions{DType: e.Old.Params.DType(), Grads: true}
+	if e.new.Params, err = model.NewParams(e.Backend, e.newW, e.rank, o); err != nil {
 		return err
 	}
-	if e.new.Optimizer, err = optim.New(e.Backend, optim.Parallel{World: e.DP, DP: e.DP, GridLayout: e.newO}, e.new.Params, e.Old.Optimizer.Config()); err != nil {
+	if e.new.Optimizer, err = optim.New(e.Backend, e.Parallel, e.new.Params, e.Old.Optimizer.Config()); err != nil {
 		return err
 	}
-	e.half = 0
-	for _, t := range e.momentMoves {
-		if !t.Local() {
-			e.half = max(e.half, e.Staging, t.Src.Volume())
-		}
+	if n := e.stagingBytes(); n > 0 {
+		e.staging, err = e.Backend.Alloc("growth staging", n)
 	}
-	e.oldPieces, e.newPieces = pieces(e.Old.Optimizer), pieces(e.new.Optimizer)
-	if e.half == 0 {
-		return nil
-	}
-	e.staging, err = e.Backend.Alloc("growth staging", e.stagingBytes())
 	return err
 }
 
-func (e *engine) stagingBytes() int { return 2 * e.half * tensor.F32.Size() }
-
-func pieces(o *optim.Optimizer) map[pieceKey]optim.Piece {
-	out := map[pieceKey]optim.Piece{}
-	for _, p := range o.State() {
-		out[pieceKey{p.Tensor.Name, p.Kind}] = p
+// stagingBytes is the memory that this rank needs beside old and new state: for the largest of its messages, and for numbers that
+// change their type on the device.
+func (e *engine) stagingBytes() int {
+	n := 0
+	for _, r := range e.routes {
+		n = max(n, (r.out+r.in)*r.dtype.Size())
 	}
-	return out
+	if e.Old.Params.DType() != tensor.F32 {
+		for _, f := range e.fills {
+			n = max(n, min(f.Box.Volume(), e.chunk(f.Box))*tensor.F32.Size())
+		}
+		n = max(n, e.meansChunk()*tensor.F32.Size())
+	}
+	return n
+}
+
+// stage is staging from byte at on as a tensor.
+func (e *engine) stage(at int, d tensor.DType, dims ...int) tensor.Tensor {
+	return tensor.New(e.staging, at, d, dims...)
 }
 
 // agree makes the failure of one rank a failure of all, before anything waits for it.
@@ -206,7 +198,7 @@ func (e *engine) agree(err error) error {
 	if err != nil {
 		failed[0] = 1
 	}
-	if reduceErr := e.DP.Reduce("growth", comm.Max, failed); err == nil {
+	if reduceErr := e.world.Reduce("growth", comm.Max, failed); err == nil {
 		err = reduceErr
 	}
 	if err == nil && failed[0] != 0 {
@@ -215,81 +207,27 @@ func (e *engine) agree(err error) error {
 	return err
 }
 
-// initialise writes the values of new entries, some rows at a time.
-func (e *engine) initialise() error {
-	seed := initialSeed(e.Seed, e.Growth)
-	for _, f := range e.fills {
-		t := e.newW.Tensors[f.Tensor]
-		row := f.Box.Volume() / (f.Box.Hi[0] - f.Box.Lo[0])
-		rows := max(e.Staging/row, 1)
-		for lo := f.Box.Lo[0]; lo < f.Box.Hi[0]; lo += rows {
-			part := f.Box.Narrow(0, lo, min(lo+rows, f.Box.Hi[0]))
-			n := part.Volume()
-			e.hostStaging = append(e.hostStaging[:0], make([]float32, n)...)
-			var meanErr error
-			e.Plan.fresh(e.hostStaging, t, part, seed, func(other int) float32 {
-				m, err := e.means(t)
-				if err != nil {
-					meanErr = err
-					return 0
-				}
-				return m[other]
-			})
-			if meanErr != nil {
-				return meanErr
-			}
-			e.Stream.Upload(view(e.new.Params.Weight(t.Name), layout.Whole(t.Shape), part), tensor.HostBytes(e.hostStaging))
-			if err := e.Stream.Sync(); err != nil { // the host's buffer is used again
-				return err
-			}
-		}
-	}
-	return nil
-}
+// scaled tells whether old values of a parameter are multiplied.
+func (e *engine) scaled(t arch.Tensor) bool { return e.Plan.Factor(t) != 1 }
 
-// means are the hidden means of the old parameter that lives on in t; those of the last one asked for are kept.
-func (e *engine) means(t arch.Tensor) ([]float32, error) {
-	name := e.Plan.oldTensor(t)
-	if e.meansOf == name {
-		return e.hiddenMeans, nil
-	}
-	i, ok := e.oldW.Index(name)
-	if !ok {
-		return nil, fmt.Errorf("%s has no parameter %s to live on from", t.Name, name)
-	}
-	old := e.oldW.Tensors[i]
-	values := make([]float32, old.Len())
-	e.Stream.Download(tensor.HostBytes(values), e.Old.Params.Weight(name))
-	if err := e.Stream.Sync(); err != nil {
-		return nil, err
-	}
-	e.meansOf, e.hiddenMeans = name, hiddenMeans(old, values)
-	return e.hiddenMeans, nil
-}
-
-// moveWeights copies old weights to their new places: every rank holds all of them, so nothing travels.
-func (e *engine) moveWeights() {
-	for _, m := range e.weightMoves {
-		if m.DstRank != e.DP.Rank() {
-			continue
-		}
-		from, to := e.oldW.Tensors[m.SrcTensor], e.newW.Tensors[m.DstTensor]
-		if e.Plan.silent(to) {
-			continue
-		}
-		dst := view(e.new.Params.Weight(to.Name), layout.Whole(to.Shape), m.Dst)
-		e.Stream.Copy(dst, view(e.Old.Params.Weight(from.Name), layout.Whole(from.Shape), m.Src))
-		if c := e.Plan.Factor(to); c != 1 {
-			e.Stream.Scale(dst, float32(c))
+// rescale multiplies weights by their factors, and divides moments by it, once or twice: the gradient with respect to c w is
+// 1/c of that with respect to w. New entries are still zero, so whole pieces can be scaled.
+func (e *engine) rescale() {
+	for _, x := range e.new.Params.Shards() {
+		if e.scaled(x.Tensor) && !e.new.Optimizer.Masters() {
+			e.Stream.Scale(e.new.Params.Weight(x.Name), float32(e.Plan.Factor(x.Tensor)))
 		}
 	}
-}
-
-// view is the part of a tensor's local box.
-func view(x tensor.Tensor, have, want layout.Box) tensor.Tensor {
-	x = x.Slice(want.Lo[0]-have.Lo[0], want.Hi[0]-have.Lo[0])
-	if len(want.Lo) > 1 {
-		x = x.Columns(want.Lo[1]-have.Lo[1], want.Hi[1]-have.Lo[1])
+	for _, p := range e.new.Optimizer.State() {
+		c := e.Plan.Factor(p.Tensor)
+		switch {
+		case c == 1:
+		case p.Kind == optim.ExpAvg:
+			e.Stream.Scale(p.Data, float32(1/c))
+		case p.Kind == optim.ExpAvgSq:
+			e.Stream.Scale(p.Data, float32(1/(c*c)))
+		case e.new.Optimizer.Masters():
+			e.Stream.Scale(p.Data, float32(c))
+		}
 	}
-	return x
 }

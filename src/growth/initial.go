@@ -1,8 +1,6 @@
 package growth
 
 import (
-	"strings"
-
 	"cambium/src/arch"
 	"cambium/src/layout"
 	"cambium/src/model"
@@ -14,7 +12,7 @@ import (
 func initialSeed(seed uint64, n int) uint64 { return rng.NewKey(seed, "growth").Uint64(uint64(n)) }
 
 // fresh fills dst, row-major, with what the new entries in box of parameter t start with. The box holds new entries only
-// (layout.Uncovered). mean is asked for where the operator wants the mean of the old hidden dims: for the old index, along the
+// (layout.Uncovered). mean is asked for where the operator wants the mean of the old hidden dims: for the index, along the
 // parameter's other axis, of an entry (0 for vectors).
 func (p *Plan) fresh(dst []float32, t arch.Tensor, box layout.Box, seed uint64, mean func(other int) float32) {
 	if p.Options.Operator == Zero && writes(t) {
@@ -56,65 +54,31 @@ func (p *Plan) means(dst []float32, t arch.Tensor, box layout.Box, hidden int, m
 		return
 	}
 	other := 1 - hidden
-	back := backwards(p.State.Axes[t.Axes[other]], box.Lo[other], box.Hi[other])
+	old := kept(p.State.Axes[t.Axes[other]], box.Lo[other], box.Hi[other])
 	cols := box.Hi[1] - box.Lo[1]
 	for i := range dst {
 		at := i % cols
 		if other == 0 {
 			at = i / cols
 		}
-		if dst[i] = 0; back[at] >= 0 {
-			dst[i] = mean(back[at])
+		if dst[i] = 0; old[at] {
+			dst[i] = mean(box.Lo[other] + at)
 		}
 	}
 }
 
-// backwards gives the old index of each new one in [lo, hi), or -1.
-func backwards(pieces []layout.Piece, lo, hi int) []int {
-	out := make([]int, hi-lo)
-	for i := range out {
-		out[i] = -1
-		for _, x := range pieces {
-			if at := lo + i - x.New; at >= 0 && at < x.Len {
-				out[i] = x.Old + at
-			}
+// kept tells of each new index in [lo, hi) whether an old one lives on in it.
+func kept(pieces []layout.Piece, lo, hi int) []bool {
+	out := make([]bool, hi-lo)
+	for _, x := range pieces {
+		for i := max(x.New, lo); i < min(x.New+x.Len, hi); i++ {
+			out[i-lo] = true
 		}
 	}
 	return out
 }
 
-// hiddenMeans are the means of an old parameter over its hidden axis, summed in fp64: by row, by column, or one number.
-func hiddenMeans(t arch.Tensor, values []float32) []float32 {
-	if len(t.Axes) == 1 {
-		return columnMeans(values, 1)
-	}
-	cols := t.Shape[1]
-	if t.Axes[0] == arch.Hidden {
-		return columnMeans(values, cols)
-	}
-	out := make([]float32, t.Shape[0])
-	for i := range out {
-		out[i] = columnMeans(values[i*cols:(i+1)*cols], 1)[0]
-	}
-	return out
-}
-
-func columnMeans(values []float32, cols int) []float32 {
-	sums := make([]float64, cols)
-	for i, v := range values {
-		sums[i%cols] += float64(v)
-	}
-	out := make([]float32, cols)
-	for j, s := range sums {
-		out[j] = float32(s / float64(len(values)/cols))
-	}
-	return out
-}
-
-// oldTensor is the parameter of the smaller model that lives on in t.
-func (p *Plan) oldTensor(t arch.Tensor) string {
-	if t.Layer < 0 {
-		return t.Name
-	}
-	return arch.LayerTensor(p.State.Layers[t.Layer], strings.TrimPrefix(t.Name, arch.LayerTensor(t.Layer, "")))
+// silent tells whether a parameter of a copied layer must start at zero all the same: under zero nothing leaves a new layer.
+func (p *Plan) silent(t arch.Tensor) bool {
+	return p.Options.Operator == Zero && p.isNewLayer(t) && writes(t)
 }

@@ -51,7 +51,10 @@ func must(err error) {
 func newRig(dp comm.Communicator, m arch.Model) *rig {
 	r := &rig{b: cpu.New(cpu.Options{Workers: 1}), dp: dp, arch: m, f: m.Function()}
 	r.s = r.b.NewStream("test")
-	p, err := model.NewParams(r.b, layout.Single(m), 0, model.ParamOptions{Grads: true})
+	place := r.parallel(m)
+	l, err := layout.Weights(m, place.GridLayout.Grid)
+	must(err)
+	p, err := model.NewParams(r.b, l, dp.Rank(), model.ParamOptions{Grads: true})
 	must(err)
 	must(p.Init(r.s, 7))
 	for _, t := range p.Tensors() {
@@ -67,11 +70,7 @@ func newRig(dp comm.Communicator, m arch.Model) *rig {
 			}
 		}
 	}
-	g, err := grid.New(dp.Size(), 1, 1)
-	must(err)
-	boxes, err := layout.Optimizer(m, g)
-	must(err)
-	o, err := optim.New(r.b, optim.Parallel{World: dp, DP: dp, GridLayout: boxes}, p, adam)
+	o, err := optim.New(r.b, place, p, adam)
 	must(err)
 	r.state = growth.State{Params: p, Optimizer: o}
 	mem, err := r.b.Alloc("tokens", 8*batch*seq)
@@ -80,6 +79,15 @@ func newRig(dp comm.Communicator, m arch.Model) *rig {
 	r.bind()
 	r.draw(0)
 	return r
+}
+
+// parallel is the place in a grid of ranks that hold the same weights.
+func (r *rig) parallel(m arch.Model) optim.Parallel {
+	g, err := grid.New(r.dp.Size(), 1, 1)
+	must(err)
+	boxes, err := layout.Optimizer(m, g)
+	must(err)
+	return optim.Parallel{World: r.dp, DP: r.dp, GridLayout: boxes}
 }
 
 func alone(m arch.Model) *rig { return newRig(local.NewWorld(1).Comm(0), m) }
@@ -109,7 +117,7 @@ func (r *rig) grow(to arch.Model, o growth.Options, n int) (*growth.Plan, growth
 	if err != nil {
 		return nil, growth.Stats{}, err
 	}
-	g, err := growth.Grow(growth.Job{Plan: plan, Backend: r.b, Stream: r.s, DP: r.dp, Old: r.state, Seed: 11, Growth: n, Staging: r.staging})
+	g, err := growth.Grow(growth.Job{Plan: plan, Backend: r.b, Stream: r.s, Parallel: r.parallel(plan.To), Old: r.state, Seed: 11, Growth: n, Staging: r.staging})
 	if err != nil {
 		return nil, growth.Stats{}, err
 	}
@@ -121,7 +129,7 @@ func (r *rig) grow(to arch.Model, o growth.Options, n int) (*growth.Plan, growth
 
 // beside grows a copy of the state and leaves r alone; drop ends it.
 func (r *rig) beside(plan *growth.Plan) (big *rig, drop func(), err error) {
-	g, err := growth.Grow(growth.Job{Plan: plan, Backend: r.b, Stream: r.s, DP: r.dp, Old: r.state, Seed: 11})
+	g, err := growth.Grow(growth.Job{Plan: plan, Backend: r.b, Stream: r.s, Parallel: r.parallel(plan.To), Old: r.state, Seed: 11})
 	if err != nil {
 		return nil, nil, err
 	}

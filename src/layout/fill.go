@@ -94,9 +94,14 @@ func BytesMoved(plan []Transfer, size int) int64 {
 // LowerBound is the number of bytes that no plan can save: for every rank, the elements that have a source which it does
 // not hold itself.
 func LowerBound(from, to Layout, e Embedding, size int) (int64, error) {
+	return LowerBoundOf(from, to, e, size, func(arch.Tensor) bool { return true })
+}
+
+// LowerBoundOf is LowerBound of the parameters of the new layout that keep wants.
+func LowerBoundOf(from, to Layout, e Embedding, size int, keep func(arch.Tensor) bool) (int64, error) {
 	n := int64(0)
 	err := eachMapped(from, to, e, func(src, dst int, axes [][]Piece) {
-		if src < 0 {
+		if src < 0 || !keep(to.Tensors[dst]) {
 			return
 		}
 		for _, d := range to.parts[dst] {

@@ -3,6 +3,7 @@ package optim
 import (
 	"fmt"
 
+	"cambium/src/arch"
 	"cambium/src/backend"
 	"cambium/src/layout"
 	"cambium/src/model"
@@ -29,7 +30,7 @@ type progress struct {
 
 // fillBuckets cuts the parameters into buckets, from the last group on: the order in which gradients become ready. A bucket is
 // full when it has BucketSize elements; groups that do not follow each other (chunks of an interleaved pipeline) part it.
-func (o *Optimizer) fillBuckets(owned []map[string]layout.Shard) {
+func (o *Optimizer) fillBuckets() {
 	byGroup := o.byGroup()
 	o.groups = make([]progress, len(byGroup))
 	var open *bucket
@@ -50,7 +51,9 @@ func (o *Optimizer) fillBuckets(owned []map[string]layout.Shard) {
 	}
 	for g, shards := range byGroup {
 		for _, x := range shards {
-			o.enter(o.groups[g].bucket, x, owned)
+			b := o.groups[g].bucket
+			enter(b.grads, o.params.Grad(x.Name), x, o.owned)
+			enter(b.weights, o.params.Weight(x.Name), x, o.owned)
 		}
 	}
 	at := map[string]int{}
@@ -90,13 +93,11 @@ func (o *Optimizer) newBucket() *bucket {
 	return x
 }
 
-// enter adds one parameter: every dp rank's rows of it.
-func (o *Optimizer) enter(b *bucket, x model.Shard, owned []map[string]layout.Shard) {
-	w, g := o.params.Weight(x.Name), o.params.Grad(x.Name)
+// enter adds one parameter to a list by dp rank: every owner's rows of it.
+func enter(list [][]tensor.Tensor, t tensor.Tensor, x model.Shard, owned []map[string]layout.Shard) {
 	for r, theirs := range owned {
 		if s, ok := theirs[x.Name]; ok {
-			b.grads[r] = append(b.grads[r], rows(g, x.Box, s.Box))
-			b.weights[r] = append(b.weights[r], rows(w, x.Box, s.Box))
+			list[r] = append(list[r], rows(t, x.Box, s.Box))
 		}
 	}
 }
@@ -208,16 +209,29 @@ func (o *Optimizer) Settle(s backend.Stream) {
 // PublishWeights fills the weights of all dp ranks from their owners' master weights: after masters were written into the
 // pieces of State. It is a call of all dp ranks together.
 func (o *Optimizer) PublishWeights(s backend.Stream) {
+	o.PublishSome(s, func(arch.Tensor) bool { return true })
+}
+
+// PublishSome is PublishWeights of the parameters that want names.
+func (o *Optimizer) PublishSome(s backend.Stream, want func(arch.Tensor) bool) {
 	o.Settle(s)
-	for _, b := range o.buckets {
-		for _, i := range b.shards {
-			if x := &o.shards[i]; x.out.Present() {
-				s.Copy(x.out, x.w)
-			}
+	some := &bucket{weights: make([][]tensor.Tensor, len(o.owned)), weightsName: "published weights", updated: o.before, arrived: o.after}
+	n := 0
+	for _, x := range o.params.Shards() {
+		if want(x.Tensor) {
+			n++
+			enter(some.weights, o.params.Weight(x.Name), x, o.owned)
 		}
-		o.gather(s, b)
 	}
-	o.Settle(s)
+	for i := range o.shards {
+		if x := &o.shards[i]; x.out.Present() && want(x.t) {
+			s.Copy(x.out, x.w)
+		}
+	}
+	if n > 0 {
+		o.gather(s, some)
+		some.wait(s)
+	}
 }
 
 // AdoptWeights sets the master weights to the model's: for a new model, or weights that come from elsewhere.

@@ -25,8 +25,9 @@ type Optimizer struct {
 	parallel Parallel
 	backend  backend.Backend
 	params   Params
-	shards   []shard // what this rank owns, in the order of the layout
-	masters  bool    // master weights have memory of their own
+	shards   []shard                   // what this rank owns, in the order of the layout
+	masters  bool                      // master weights have memory of their own
+	owned    []map[string]layout.Shard // [dp rank] by name
 	memory   *tensor.Memory
 	step     int
 
@@ -74,11 +75,11 @@ func New(b backend.Backend, p Parallel, params Params, c Config) (*Optimizer, er
 		p.OverlapGradReduce, p.OverlapParamGather = false, false
 	}
 	o := &Optimizer{config: c, parallel: p, backend: b, params: params, before: b.NewEvent(), after: b.NewEvent()}
-	owned := o.owners()
-	if err := o.own(owned[p.DP.Rank()]); err != nil {
+	o.findOwners()
+	if err := o.own(o.owned[p.DP.Rank()]); err != nil {
 		return nil, fmt.Errorf("optim: %w", err)
 	}
-	o.fillBuckets(owned)
+	o.fillBuckets()
 	o.findReplicas()
 	var err error
 	if o.memory, err = backend.Plan(b, "optimizer", o.plan); err != nil {
@@ -87,18 +88,16 @@ func New(b backend.Backend, p Parallel, params Params, c Config) (*Optimizer, er
 	return o, nil
 }
 
-// owners gives for every dp rank what it owns, by name. All of them hold the same weights.
-func (o *Optimizer) owners() []map[string]layout.Shard {
+// findOwners lists for every dp rank what it owns. All of them hold the same weights.
+func (o *Optimizer) findOwners() {
 	l := o.parallel.GridLayout
-	out := make([]map[string]layout.Shard, 0, l.Grid.DP)
 	for _, rank := range l.Grid.Group(grid.DP, o.parallel.World.Rank()) {
 		mine := map[string]layout.Shard{}
 		for _, s := range l.Local(rank) {
 			mine[l.Tensors[s.Tensor].Name] = s
 		}
-		out = append(out, mine)
+		o.owned = append(o.owned, mine)
 	}
-	return out
 }
 
 // own makes this rank's shards, in the order of the parameter table.

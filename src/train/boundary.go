@@ -65,8 +65,12 @@ func (r *rank) grow() error {
 
 // enlarge makes the larger state on the new grid.
 func (r *rank) enlarge(plan *growth.Plan, next int, to groups) (*growth.Grown, error) {
+	p, err := r.sharing(next, to)
+	if err != nil {
+		return nil, err
+	}
 	return growth.Grow(growth.Job{
-		Plan: plan, Backend: r.backend, Stream: r.stream, DP: r.groups.dp, Old: r.state, Seed: r.cfg.Seed, Growth: next,
+		Plan: plan, Backend: r.backend, Stream: r.stream, Old: r.state, Parallel: p, Seed: r.cfg.Seed, Growth: next,
 	})
 }
 

@@ -1,0 +1,252 @@
+package growth
+
+import (
+	"fmt"
+
+	"cambium/src/arch"
+	"cambium/src/layout"
+	"cambium/src/optim"
+	"cambium/src/tensor"
+)
+
+// route is one kind of numbers on its way from the old layout to the new one: weights, master weights, a moment.
+type route struct {
+	kind     string
+	from, to layout.Layout
+	old, new map[string]held // by name
+	dtype    tensor.DType
+	*timetable
+}
+
+// held is what this rank holds of a tensor.
+type held struct {
+	data tensor.Tensor
+	box  layout.Box
+}
+
+// timetable says in which message each transfer of this rank travels. All ranks make the same one, and keep their part.
+type timetable struct {
+	stay    []layout.Transfer   // on this rank
+	batches [][]layout.Transfer // to and from this rank, message by message: as many on every rank
+	out, in int                 // elements of this rank's largest message
+	moved   int                 // elements that travel, all ranks together
+}
+
+// weights is the kind of a route that optim does not name: what the model computes with.
+const weights = "weights"
+
+// planRoutes plans all moves. Masters go where weights go, into the boxes of the optimizer.
+func (e *engine) planRoutes() error {
+	p, dtype := e.Plan, e.Old.Params.DType()
+	masters := e.Old.Optimizer.Masters()
+	travels := func(t arch.Tensor) bool { return !p.silent(t) }
+	if masters {
+		travels = func(t arch.Tensor) bool { return !p.silent(t) && !e.scaled(t) } // those follow from their masters
+	}
+	if err := e.addRoute(dtype, e.oldW, e.newW, p.Weights, travels, weights); err != nil {
+		return err
+	}
+	if masters {
+		e.moved += e.published(dtype)
+		if err := e.addBound(dtype, e.oldW, e.newW, p.Weights, e.scaled, 1); err != nil {
+			return err
+		}
+		heirs := func(t arch.Tensor) bool { return !p.silent(t) }
+		if err := e.addRoute(tensor.F32, e.oldO, e.newO, p.Weights, heirs, optim.Weight); err != nil {
+			return err
+		}
+	}
+	all := func(arch.Tensor) bool { return true }
+	return e.addRoute(tensor.F32, e.oldO, e.newO, p.State, all, optim.ExpAvg, optim.ExpAvgSq)
+}
+
+// published is the number of bytes that PublishSome sends: each owner's rows of what was multiplied, to its dp group.
+func (e *engine) published(dtype tensor.DType) int64 {
+	n := 0
+	for i, t := range e.newO.Tensors {
+		if !e.scaled(t) {
+			continue
+		}
+		for _, part := range e.newO.Parts(i) {
+			n += part.Box.Volume() * len(part.Ranks) * (e.newO.Grid.DP - 1)
+		}
+	}
+	return int64(n * dtype.Size())
+}
+
+// addRoute plans the moves of the parameters that keep wants, and gives them to one route a kind.
+func (e *engine) addRoute(dtype tensor.DType, from, to layout.Layout, embed layout.Embedding, keep func(arch.Tensor) bool, kinds ...string) error {
+	moves, err := layout.Plan(from, to, embed)
+	if err != nil {
+		return err
+	}
+	wanted := moves[:0]
+	for _, t := range moves {
+		if keep(to.Tensors[t.DstTensor]) {
+			wanted = append(wanted, t)
+		}
+	}
+	times := e.timetable(wanted, max(e.Staging/dtype.Size(), 1))
+	for _, kind := range kinds {
+		e.routes = append(e.routes, &route{kind: kind, from: from, to: to, dtype: dtype, timetable: times})
+		e.moved += int64(times.moved * dtype.Size())
+	}
+	return e.addBound(dtype, from, to, embed, keep, len(kinds))
+}
+
+func (e *engine) addBound(dtype tensor.DType, from, to layout.Layout, embed layout.Embedding, keep func(arch.Tensor) bool, kinds int) error {
+	bound, err := layout.LowerBoundOf(from, to, embed, kinds*dtype.Size(), keep)
+	e.bound += bound
+	return err
+}
+
+// timetable gives every transfer the first message in which both its ends have room for it, but none before what either
+// end has sent or received already. So pipeline stages, whose tensors follow each other in the plan, move at the same time.
+// No message of a rank has more than limit elements each way, unless one row has: longer transfers are cut along rows.
+func (e *engine) timetable(moves []layout.Transfer, limit int) *timetable {
+	t := &timetable{}
+	type door struct{ message, elements int }
+	out, in := make([]door, e.world.Size()), make([]door, e.world.Size())
+	for _, whole := range moves {
+		if whole.Local() {
+			if whole.SrcRank == e.rank {
+				t.stay = append(t.stay, whole)
+			}
+			continue
+		}
+		eachCut(whole, limit, func(x layout.Transfer) {
+			n, src, dst := x.Src.Volume(), &out[x.SrcRank], &in[x.DstRank]
+			at := max(src.message, dst.message)
+			for _, d := range []*door{src, dst} {
+				if d.message == at && d.elements > 0 && d.elements+n > limit {
+					at++
+				}
+			}
+			for _, d := range []*door{src, dst} {
+				if d.message < at {
+					*d = door{message: at}
+				}
+				d.elements += n
+			}
+			t.moved += n
+			for len(t.batches) <= at {
+				t.batches = append(t.batches, nil)
+			}
+			if x.SrcRank == e.rank {
+				t.out = max(t.out, src.elements)
+			}
+			if x.DstRank == e.rank {
+				t.in = max(t.in, dst.elements)
+			}
+			if x.SrcRank == e.rank || x.DstRank == e.rank {
+				t.batches[at] = append(t.batches[at], x)
+			}
+		})
+	}
+	return t
+}
+
+// eachCut calls f with the parts of a transfer that have at most limit elements, or one row.
+func eachCut(t layout.Transfer, limit int, f func(layout.Transfer)) {
+	rows, n := t.Src.Hi[0]-t.Src.Lo[0], t.Src.Volume()
+	if n <= limit || rows == 1 {
+		f(t)
+		return
+	}
+	step := max(limit/(n/rows), 1)
+	for lo := 0; lo < rows; lo += step {
+		hi, x := min(lo+step, rows), t
+		x.Src = t.Src.Narrow(0, t.Src.Lo[0]+lo, t.Src.Lo[0]+hi)
+		x.Dst = t.Dst.Narrow(0, t.Dst.Lo[0]+lo, t.Dst.Lo[0]+hi)
+		f(x)
+	}
+}
+
+// connect gives the routes their memory.
+func (e *engine) connect() {
+	ends := func(s State, kind string) map[string]held {
+		out := map[string]held{}
+		if kind == weights {
+			for _, x := range s.Params.Shards() {
+				out[x.Name] = held{s.Params.Weight(x.Name), x.Box}
+			}
+			return out
+		}
+		for _, p := range s.Optimizer.State() {
+			if p.Kind == kind {
+				out[p.Tensor.Name] = held{p.Data, p.Box}
+			}
+		}
+		return out
+	}
+	for _, r := range e.routes {
+		r.old, r.new = ends(e.Old, r.kind), ends(e.new, r.kind)
+	}
+}
+
+func (r *route) source(t layout.Transfer) tensor.Tensor {
+	return r.old[r.from.Tensors[t.SrcTensor].Name].view(t.Src)
+}
+
+func (r *route) target(t layout.Transfer) tensor.Tensor {
+	return r.new[r.to.Tensors[t.DstTensor].Name].view(t.Dst)
+}
+
+// view is a box of what is held.
+func (h held) view(want layout.Box) tensor.Tensor {
+	x := h.data.Slice(want.Lo[0]-h.box.Lo[0], want.Hi[0]-h.box.Lo[0])
+	if len(want.Lo) > 1 {
+		x = x.Columns(want.Lo[1]-h.box.Lo[1], want.Hi[1]-h.box.Lo[1])
+	}
+	return x
+}
+
+// carry moves everything along a route.
+func (e *engine) carry(r *route) {
+	for _, t := range r.stay {
+		e.Stream.Copy(r.target(t), r.source(t))
+	}
+	for n, batch := range r.batches {
+		e.exchange(r, fmt.Sprintf("growth %s %d/%d", r.kind, n+1, len(r.batches)), batch)
+	}
+}
+
+// exchange sends one batch: pack by receiver, one all-to-all, unpack by sender. Both sides meet the transfers of a pair in
+// the order of the plan. What goes out lies in staging before what comes in.
+func (e *engine) exchange(r *route, name string, batch []layout.Transfer) {
+	ranks, size := e.world.Size(), r.dtype.Size()
+	out, in := make([]int, ranks+1), make([]int, ranks+1) // where each peer's piece begins
+	for _, t := range batch {
+		if t.SrcRank == e.rank {
+			out[t.DstRank+1] += t.Src.Volume()
+		} else {
+			in[t.SrcRank+1] += t.Src.Volume()
+		}
+	}
+	send, recv := make([]tensor.Tensor, ranks), make([]tensor.Tensor, ranks)
+	for p := range ranks {
+		if n := out[p+1]; n > 0 {
+			send[p] = e.stage(out[p]*size, r.dtype, n)
+		}
+		if n := in[p+1]; n > 0 {
+			recv[p] = e.stage((r.out+in[p])*size, r.dtype, n)
+		}
+		out[p+1] += out[p]
+		in[p+1] += in[p]
+	}
+	for _, t := range batch {
+		if t.SrcRank == e.rank {
+			x := r.source(t)
+			e.Stream.Copy(e.stage(out[t.DstRank]*size, r.dtype, x.Dims()...), x)
+			out[t.DstRank] += x.Len()
+		}
+	}
+	e.world.AllToAll(e.Stream, name, send, recv)
+	for _, t := range batch {
+		if t.DstRank == e.rank {
+			x := r.target(t)
+			e.Stream.Copy(x, e.stage((r.out+in[t.SrcRank])*size, r.dtype, x.Dims()...))
+			in[t.SrcRank] += x.Len()
+		}
+	}
+}
