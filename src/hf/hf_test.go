@@ -64,7 +64,7 @@ func logits(t *testing.T, m arch.Model, f arch.Function, get func(string) ([]flo
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, x := range p.Tensors() {
+	for _, x := range p.Shards() {
 		v, err := get(x.Name)
 		if err != nil {
 			t.Fatal(err)

@@ -93,7 +93,7 @@ func (r *rig) grads(t fataler) []float32 {
 
 // randomise leaves no gain at 1 and no shift at 0, so that a forgotten one shows.
 func (r *rig) randomise() {
-	for _, p := range r.p.Tensors() {
+	for _, p := range r.p.Shards() {
 		if len(p.Shape) == 1 {
 			v := r.p.Weight(p.Name).F32()
 			rng.NewKey(5, p.Name).FillNormal(v, 0, 0.3)
@@ -157,10 +157,10 @@ func TestGradientsAreTheSlopeOfTheLoss(t *testing.T) {
 		r.m.SetMask(k)
 		r.grads(t)
 		largest := 0.0
-		for _, p := range r.p.Tensors() {
+		for _, p := range r.p.Shards() {
 			largest = max(largest, norm(r.p.Grad(p.Name).F32()))
 		}
-		for _, p := range r.p.Tensors() {
+		for _, p := range r.p.Shards() {
 			w, g := r.p.Weight(p.Name).F32(), r.p.Grad(p.Name).F32()
 			size := norm(g)
 			if size < 1e-3*largest { // key biases: softmax cancels them
@@ -301,7 +301,7 @@ func TestRenewedGradientsAreZeroedOnes(t *testing.T) {
 			return slices.Clone(r.p.FlatGrads().F32())
 		}
 		want := twice(r.p.ZeroGrads)
-		for _, p := range r.p.Tensors() { // but for the gaps, everything is spoiled
+		for _, p := range r.p.Shards() { // but for the gaps, everything is spoiled
 			r.s.Fill(r.p.Grad(p.Name), 9)
 		}
 		if got := twice(r.p.RenewGrads); !slices.Equal(got, want) {
@@ -382,6 +382,6 @@ func ExampleModel() {
 	defer b.Close()
 	p, _ := model.NewParams(b, layout.Single(m), 0, model.ParamOptions{Grads: true})
 	x, _ := model.New(b, m.Function(), p, model.Parallel{}, model.Options{MicroBatch: 2, SeqLength: 7})
-	fmt.Println(x.Tokens(), "tokens,", len(p.Tensors()), "parameters")
+	fmt.Println(x.Tokens(), "tokens,", len(p.Shards()), "parameters")
 	// Output: 14 tokens, 36 parameters
 }

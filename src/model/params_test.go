@@ -15,7 +15,7 @@ func TestInitialValuesDependOnSeedNameAndIndexOnly(t *testing.T) {
 	m := small()
 	r := newRig(t, m, model.Options{MicroBatch: 1, SeqLength: 7}, 1)
 	defer r.b.Close()
-	for _, p := range r.p.Tensors() {
+	for _, p := range r.p.Shards() {
 		w := r.p.Weight(p.Name).F32()
 		lo, hi := make([]int, len(p.Shape)), slices.Clone(p.Shape)
 		lo[0], hi[0] = p.Shape[0]/3, p.Shape[0]/2+3 // any box
@@ -24,7 +24,7 @@ func TestInitialValuesDependOnSeedNameAndIndexOnly(t *testing.T) {
 			size *= hi[i] - lo[i]
 		}
 		box := make([]float32, size)
-		model.InitialValues(box, m, p, 7, lo, hi)
+		model.InitialValues(box, m, p.Tensor, 7, lo, hi)
 		if at := lo[0] * p.Len() / p.Shape[0]; !slices.Equal(box, w[at:at+size]) {
 			t.Errorf("%s: a box of rows has other values than the whole", p.Name)
 		}

@@ -35,7 +35,7 @@ func (s *Snapshot) Load(threads, microBatch, seqLength int) (l *Live, err error)
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range params.Tensors() {
+	for _, t := range params.Shards() {
 		values, err := s.Get(t.Name)
 		if err != nil {
 			return nil, err
