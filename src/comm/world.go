@@ -50,3 +50,8 @@ func ranksDo(ranks []int, one, many string) string {
 	}
 	return rankList(ranks) + " " + many
 }
+
+// Elsewhere is why a world ended that a rank of another process aborted: that rank reports it.
+type Elsewhere struct{ Text string }
+
+func (e *Elsewhere) Error() string { return e.Text }

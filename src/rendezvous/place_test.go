@@ -30,11 +30,11 @@ const (
 
 func TestTheStrongestSourceCounts(t *testing.T) {
 	for _, c := range []struct {
-		name, env               string
-		given                   Given
-		rank, size, local       int
-		from                    string
-		fault, faultFor string
+		name, env         string
+		given             Given
+		rank, size, local int
+		from              string
+		fault, faultFor   string
 	}{
 		{name: "nobody", size: 1, from: SingleProcess},
 		{name: "flags win", env: torchrun + openMPI, given: Given{Rank: 3, Size: 4, LocalRank: 1}, rank: 3, size: 4, local: 1, from: CommandLine},

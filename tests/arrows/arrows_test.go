@@ -42,9 +42,12 @@ var arrows = map[string][]string{
 	"backend/cpu":         {"backend", "tensor"},
 	"comm":                {"backend", "tensor"},
 	"comm/conformance":    {"backend", "comm", "tensor"},
-	"comm/local":          {"backend", "comm", "tensor"},
+	"comm/parts":          {"comm", "tensor"},
+	"comm/local":          {"backend", "comm", "comm/parts", "tensor"},
+	"comm/mpi":            {"backend", "comm", "comm/parts", "mpi", "tensor"},
+	"mpi":                 {},
 
-	"launch": {"comm", "comm/local", "rendezvous"},
+	"launch": {"comm", "comm/local", "comm/mpi", "mpi", "rendezvous"},
 
 	"safetensors": {"tensor"},
 	"tokenizer":   {},

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"cambium/src/comm"
+	"cambium/src/comm/parts"
 	"cambium/src/tensor"
 )
 
@@ -39,18 +40,18 @@ type lists struct {
 
 func (l *lists) set(of [][]tensor.Tensor) {
 	l.flat, l.end = l.flat[:0], l.end[:0]
-	for _, parts := range of {
-		l.add(parts)
+	for _, list := range of {
+		l.add(list)
 	}
 }
 
-func (l *lists) setOne(parts []tensor.Tensor) {
+func (l *lists) setOne(list []tensor.Tensor) {
 	l.flat, l.end = l.flat[:0], l.end[:0]
-	l.add(parts)
+	l.add(list)
 }
 
-func (l *lists) add(parts []tensor.Tensor) {
-	l.flat = append(l.flat, parts...)
+func (l *lists) add(list []tensor.Tensor) {
+	l.flat = append(l.flat, list...)
 	l.end = append(l.end, len(l.flat))
 }
 
@@ -149,19 +150,11 @@ func sameLists(a, b *lists) bool {
 		}
 	}
 	for i, t := range a.flat {
-		if !sameShape(t, b.flat[i]) {
+		if !parts.SameShape(t, b.flat[i]) {
 			return false
 		}
 	}
 	return true
-}
-
-// sameShape compares type and size as matrices; an absent tensor equals an absent one only.
-func sameShape(a, b tensor.Tensor) bool {
-	if !a.Present() || !b.Present() {
-		return a.Present() == b.Present()
-	}
-	return a.DType() == b.DType() && a.Rows() == b.Rows() && a.Cols() == b.Cols()
 }
 
 // conclude makes the result of a control-plane call; it runs in the last rank to arrive, under the world's mutex.

@@ -9,6 +9,7 @@ import (
 
 	"cambium/src/backend"
 	"cambium/src/comm"
+	"cambium/src/comm/parts"
 	"cambium/src/tensor"
 )
 
@@ -90,10 +91,10 @@ func (m *member) issued(k key) bool {
 	return m.collectives > k.seq
 }
 
-func (m *member) AllReduce(s backend.Stream, name string, op comm.Op, parts ...tensor.Tensor) {
+func (m *member) AllReduce(s backend.Stream, name string, op comm.Op, list ...tensor.Tensor) {
 	c := m.call(allReduce, name, -1)
 	c.op = op
-	c.in.setOne(parts)
+	c.in.setOne(list)
 	s.Do(name, c.run)
 }
 
@@ -103,7 +104,7 @@ func (m *member) ReduceScatter(s backend.Stream, name string, in [][]tensor.Tens
 	c.out.setOne(out)
 	if len(in) != m.Size() {
 		c.bad = fmt.Errorf("%d lists to send: want one for each of %d ranks", len(in), m.Size())
-	} else if err := sameParts(out, in[m.index]); err != nil {
+	} else if err := parts.Same(out, in[m.index]); err != nil {
 		c.bad = err
 	}
 	s.Do(name, c.run)
@@ -115,23 +116,10 @@ func (m *member) AllGather(s backend.Stream, name string, in []tensor.Tensor, ou
 	c.out.set(out)
 	if len(out) != m.Size() {
 		c.bad = fmt.Errorf("%d lists to receive: want one for each of %d ranks", len(out), m.Size())
-	} else if err := sameParts(out[m.index], in); err != nil {
+	} else if err := parts.Same(out[m.index], in); err != nil {
 		c.bad = err
 	}
 	s.Do(name, c.run)
-}
-
-// sameParts compares what a rank gets with what it gives.
-func sameParts(out, in []tensor.Tensor) error {
-	if len(out) != len(in) {
-		return fmt.Errorf("%d parts to receive, %d of its own to send", len(out), len(in))
-	}
-	for i := range out {
-		if !sameShape(out[i], in[i]) {
-			return fmt.Errorf("part %d: receives %v, sends %v", i, out[i], in[i])
-		}
-	}
-	return nil
 }
 
 func (m *member) AllToAll(s backend.Stream, name string, in, out []tensor.Tensor) {
@@ -144,33 +132,33 @@ func (m *member) AllToAll(s backend.Stream, name string, in, out []tensor.Tensor
 	s.Do(name, c.run)
 }
 
-func (m *member) Broadcast(s backend.Stream, name string, root int, parts ...tensor.Tensor) {
+func (m *member) Broadcast(s backend.Stream, name string, root int, list ...tensor.Tensor) {
 	c := m.call(broadcast, name, -1)
 	c.root = root
-	c.in.setOne(parts)
+	c.in.setOne(list)
 	if root < 0 || root >= m.Size() {
 		c.bad = fmt.Errorf("root %d: want a rank below %d", root, m.Size())
 	}
 	s.Do(name, c.run)
 }
 
-func (m *member) Send(s backend.Stream, name string, to int, parts ...tensor.Tensor) {
+func (m *member) Send(s backend.Stream, name string, to int, list ...tensor.Tensor) {
 	if err := m.checkPeer(to); err != nil {
 		s.Do(name, func() error { return m.fail(fmt.Errorf("comm: rank %d: send %q: %w", m.rank, name, err)) })
 		return
 	}
 	c := m.call(send, name, to)
-	c.in.setOne(parts)
+	c.in.setOne(list)
 	s.Do(name, c.run)
 }
 
-func (m *member) Recv(s backend.Stream, name string, from int, parts ...tensor.Tensor) {
+func (m *member) Recv(s backend.Stream, name string, from int, list ...tensor.Tensor) {
 	if err := m.checkPeer(from); err != nil {
 		s.Do(name, func() error { return m.fail(fmt.Errorf("comm: rank %d: recv %q: %w", m.rank, name, err)) })
 		return
 	}
 	c := m.call(recv, name, from)
-	c.out.setOne(parts)
+	c.out.setOne(list)
 	s.Do(name, c.run)
 }
 

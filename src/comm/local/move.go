@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"cambium/src/comm"
+	"cambium/src/comm/parts"
 	"cambium/src/tensor"
 )
 
@@ -18,16 +19,16 @@ func (c *call) allReduceShare(s *slot) {
 	if n == 1 {
 		return
 	}
-	parts := c.in.of(0)
+	all := c.in.of(0)
 	total := 0
-	for _, t := range parts {
+	for _, t := range all {
 		total += t.Len()
 	}
 	per := ((total+n-1)/n + shareAlign - 1) / shareAlign * shareAlign
 	lo, hi := min(c.m.index*per, total), min((c.m.index+1)*per, total)
 	same := c.views(n)
 	at := 0
-	for i, t := range parts {
+	for i, t := range all {
 		from, to := max(lo-at, 0), min(hi-at, t.Len())
 		at += t.Len()
 		if from >= to {
@@ -36,7 +37,7 @@ func (c *call) allReduceShare(s *slot) {
 		for q, other := range s.calls {
 			same[q] = other.in.of(0)[i]
 		}
-		combine(c.op, same, same, from, to)
+		parts.Combine(c.op, same, same, from, to)
 	}
 }
 
@@ -48,7 +49,7 @@ func (c *call) reduceOwn(s *slot) {
 			from[q] = other.in.of(c.m.index)[i]
 		}
 		to := c.out.flat[i : i+1]
-		combine(comm.Sum, from, to, 0, to[0].Len())
+		parts.Combine(comm.Sum, from, to, 0, to[0].Len())
 	}
 }
 
@@ -64,7 +65,7 @@ func (c *call) views(n int) []tensor.Tensor {
 func (c *call) pieces(s *slot) error {
 	for q, from := range s.calls {
 		src, dst := from.in.flat[c.m.index], c.out.flat[q]
-		if !src.Present() && !dst.Present() || sameShape(src, dst) {
+		if !src.Present() && !dst.Present() || parts.SameShape(src, dst) {
 			copyParts(c.out.flat[q:q+1], from.in.flat[c.m.index:c.m.index+1])
 			continue
 		}

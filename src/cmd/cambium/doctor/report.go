@@ -10,10 +10,10 @@ import (
 
 // Report is all that was found.
 type Report struct {
-	Machine  Machine `json:"machine"`
-	Disk     *Disk   `json:"disk,omitempty"`
-	Software []Item  `json:"software"`
-	Ranks    rendezvous.Place   `json:"ranks"`
+	Machine  Machine          `json:"machine"`
+	Disk     *Disk            `json:"disk,omitempty"`
+	Software []Item           `json:"software"`
+	Ranks    rendezvous.Place `json:"ranks"`
 }
 
 // The states of an Item.

@@ -1,4 +1,4 @@
-package local
+package parts
 
 import (
 	"cambium/src/comm"
@@ -8,9 +8,9 @@ import (
 // block is the number of elements combined at a time: accumulators stay in the first-level cache.
 const block = 1024
 
-// combine does to[k][e] = op over ranks q of from[q][e], in rank order, for elements lo <= e < hi (counted without the gaps
+// Combine does to[k][e] = op over ranks q of from[q][e], in rank order, for elements lo <= e < hi (counted without the gaps
 // between rows). Each block is read from all ranks before it is written, so that to may alias from.
-func combine(op comm.Op, from, to []tensor.Tensor, lo, hi int) {
+func Combine(op comm.Op, from, to []tensor.Tensor, lo, hi int) {
 	cols, flat := from[0].Cols(), true
 	for _, list := range [2][]tensor.Tensor{from, to} {
 		for _, t := range list {

@@ -1,0 +1,15 @@
+// Package mpi is the Communicator over MPI: one rank a process, host tensors, built with the tag mpi.
+//
+// Everything is made of non-blocking sends and receives, so that several streams of a rank communicate at once and none
+// holds up another: the thread of a stream posts what its call needs and polls until all has come, under one lock for the
+// process (MPI_THREAD_SERIALIZED). It polls in earnest at first, then yields the processor, then sleeps in short naps, so
+// that ranks which share cores do not take them from each other. Calls are numbered when they are enqueued, and the number
+// is in the tag: calls meet whatever the order in which streams come to them.
+//
+// A sum over n ranks is a reduce-scatter (each rank gets everyone's values for its share and adds them in rank order) and,
+// for an all-reduce, an all-gather of the shares; large shares go in pieces, so that adding overlaps with the wire. Short
+// vectors go from everyone to everyone at once, with a checksum of the call, which finds ranks that make different calls.
+// So the result depends neither on timing nor on the MPI, and 16-bit types are summed in fp32.
+//
+// Abort tells all other ranks by messages of their own; every rank looks for them in its calls and ten times a second.
+package mpi

@@ -1,0 +1,299 @@
+//go:build mpi
+
+package mpi
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+
+	"cambium/src/backend"
+	"cambium/src/comm"
+	"cambium/src/comm/parts"
+	"cambium/src/mpi"
+	"cambium/src/tensor"
+)
+
+// member is this process's rank in a group: the Communicator.
+type member struct {
+	w     *World
+	comm  mpi.Comm
+	index int
+	ranks []int // member -> rank in the world
+
+	mu          sync.Mutex
+	collectives int   // calls enqueued so far
+	sent, recvd []int // messages enqueued so far, by peer
+	free        []*call
+}
+
+var _ comm.Communicator = (*member)(nil)
+
+func newMember(w *World, c mpi.Comm, ranks []int) *member {
+	n := len(ranks)
+	return &member{w: w, comm: c, index: c.Rank(), ranks: ranks, sent: make([]int, n), recvd: make([]int, n)}
+}
+
+func (m *member) Rank() int { return m.index }
+func (m *member) Size() int { return len(m.ranks) }
+
+// rank is this rank's number in the world.
+func (m *member) rank() int { return m.ranks[m.index] }
+
+// call is one call of this rank. Records are reused.
+type call struct {
+	m        *member
+	what     string
+	name     string
+	seq      int
+	op       comm.Op
+	dtype    tensor.DType
+	root     int
+	bad      error // what is wrong with the arguments
+	in, out  []flat
+	messages []message
+	work     func() error // does the call; one of the methods below
+	do       func() error // what the stream runs: work, with failures seen to; made once
+}
+
+// message is one transfer of an Exchange; its memory is in[i].
+type message struct {
+	send      bool
+	peer, tag int
+}
+
+// Tags: the kind of transfer in the lowest bits, and a number, of the call or of the message, above. MPI promises 15 bits.
+// Far fewer calls of a group are under way at once than fit, and between two ranks messages with one tag keep their order.
+const (
+	tagKinds   = 4
+	messageTag = 2
+	tagNumbers = 1 << 13
+)
+
+func (c *call) tag(kind int) int { return c.seq%tagNumbers*tagKinds + kind }
+
+func (c *call) title() string { return fmt.Sprintf("%s %q", c.what, c.name) }
+
+func (c *call) begin(slots int) (*run, error) { return c.m.begin(c.what, c.name, slots) }
+
+// call takes a record and numbers it.
+func (m *member) call(what, name string) *call {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.take(what, name)
+	c.seq = m.collectives
+	m.collectives++
+	return c
+}
+
+// take needs m.mu.
+func (m *member) take(what, name string) *call {
+	var c *call
+	if n := len(m.free); n > 0 {
+		c, m.free = m.free[n-1], m.free[:n-1]
+	} else {
+		c = &call{m: m}
+		c.do = func() error { return c.run(c.work) }
+	}
+	c.what, c.name, c.op, c.dtype, c.root, c.bad = what, name, comm.Sum, tensor.F32, 0, nil
+	return c
+}
+
+// run does the call's work. A failure, also a panic, ends the world.
+func (c *call) run(work func() error) (err error) {
+	if c.bad != nil {
+		return c.m.fail(fmt.Errorf("comm: rank %d: %s: %w", c.m.rank(), c.title(), c.bad))
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("comm: rank %d: %s: panic: %v\n%s", c.m.rank(), c.title(), p, debug.Stack())
+		}
+		if err != nil {
+			err = c.m.fail(err)
+			return
+		}
+		c.release()
+	}()
+	return work()
+}
+
+// release gives the record back; it must not hold on to what it pointed at.
+func (c *call) release() {
+	for _, list := range [][]flat{c.in, c.out} {
+		for i := range list {
+			clear(list[i].segs)
+			list[i].segs, list[i].n = list[i].segs[:0], 0
+		}
+	}
+	c.messages, c.work = c.messages[:0], nil
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	c.m.free = append(c.m.free, c)
+}
+
+// fail ends the world, unless it has ended, and returns why it did.
+func (m *member) fail(err error) error {
+	m.w.Abort(err)
+	return m.w.Err()
+}
+
+// sized makes room for n lists.
+func sized(list []flat, n int) []flat {
+	for cap(list) < n {
+		list = append(list[:cap(list)], flat{})
+	}
+	return list[:n]
+}
+
+func (f *flat) setBytes(b []byte) {
+	f.segs, f.n = f.segs[:0], len(b)
+	if len(b) > 0 {
+		f.segs = append(f.segs, segment{mem: b, row: len(b), ld: len(b), end: len(b)})
+	}
+}
+
+// take sets one list of the call.
+func (c *call) set(f *flat, list ...tensor.Tensor) {
+	if !f.set(list) && c.bad == nil {
+		c.bad = errors.New("memory is not on the host: want a CPU backend")
+	}
+}
+
+func (m *member) AllReduce(s backend.Stream, name string, op comm.Op, list ...tensor.Tensor) {
+	for len(list) > 0 {
+		k := 1
+		for k < len(list) && list[k].DType() == list[0].DType() {
+			k++
+		}
+		c := m.call("all-reduce", name)
+		c.op, c.dtype, c.work = op, list[0].DType(), c.allReduce
+		c.in = sized(c.in, 1)
+		c.set(&c.in[0], list[:k]...)
+		s.Do(name, c.do)
+		list = list[k:]
+	}
+}
+
+func (m *member) ReduceScatter(s backend.Stream, name string, in [][]tensor.Tensor, out []tensor.Tensor) {
+	var bad error
+	if len(in) != m.Size() {
+		bad = fmt.Errorf("%d lists to send: want one for each of %d ranks", len(in), m.Size())
+	} else {
+		bad = parts.Same(out, in[m.index])
+	}
+	if bad != nil {
+		m.refuse(s, "reduce-scatter", name, bad)
+		return
+	}
+	sameRuns(in, m.index, func(run [][]tensor.Tensor, d tensor.DType) {
+		c := m.call("reduce-scatter", name)
+		c.dtype, c.work = d, c.reduceScatter
+		c.in, c.out = sized(c.in, len(run)), sized(c.out, 1)
+		for q := range run {
+			c.set(&c.in[q], run[q]...)
+		}
+		mine := len(run[m.index])
+		c.set(&c.out[0], out[:mine]...)
+		out = out[mine:]
+		s.Do(name, c.do)
+	})
+}
+
+// refuse fails in stream order.
+func (m *member) refuse(s backend.Stream, what, name string, bad error) {
+	c := m.call(what, name)
+	c.bad = bad
+	s.Do(name, c.do)
+}
+
+func (m *member) AllGather(s backend.Stream, name string, in []tensor.Tensor, out [][]tensor.Tensor) {
+	c := m.call("all-gather", name)
+	c.work = c.allGather
+	c.in, c.out = sized(c.in, 1), sized(c.out, len(out))
+	c.set(&c.in[0], in...)
+	for q := range out {
+		c.set(&c.out[q], out[q]...)
+	}
+	if len(out) != m.Size() {
+		c.bad = fmt.Errorf("%d lists to receive: want one for each of %d ranks", len(out), m.Size())
+	} else if err := parts.Same(out[m.index], in); err != nil {
+		c.bad = err
+	}
+	s.Do(name, c.do)
+}
+
+func (m *member) AllToAll(s backend.Stream, name string, in, out []tensor.Tensor) {
+	c := m.call("all-to-all", name)
+	c.work = c.allToAll
+	c.in, c.out = sized(c.in, len(in)), sized(c.out, len(out))
+	for q := range in {
+		c.set(&c.in[q], in[q])
+	}
+	for q := range out {
+		c.set(&c.out[q], out[q])
+	}
+	switch {
+	case len(in) != m.Size() || len(out) != m.Size():
+		c.bad = fmt.Errorf("%d pieces to send, %d to receive: want one for each of %d ranks", len(in), len(out), m.Size())
+	case c.in[m.index].n != c.out[m.index].n:
+		c.bad = fmt.Errorf("rank %d sends itself %v, but expects %v", m.index, in[m.index], out[m.index])
+	}
+	s.Do(name, c.do)
+}
+
+func (m *member) Broadcast(s backend.Stream, name string, root int, list ...tensor.Tensor) {
+	c := m.call("broadcast", name)
+	c.work, c.root = c.broadcast, root
+	c.in = sized(c.in, 1)
+	c.set(&c.in[0], list...)
+	if root < 0 || root >= m.Size() {
+		c.bad = fmt.Errorf("root %d: want a rank below %d", root, m.Size())
+	}
+	s.Do(name, c.do)
+}
+
+func (m *member) Send(s backend.Stream, name string, to int, list ...tensor.Tensor) {
+	m.post(s, "send", name, comm.Message{Peer: to, Send: true, Parts: list})
+}
+
+func (m *member) Recv(s backend.Stream, name string, from int, list ...tensor.Tensor) {
+	m.post(s, "recv", name, comm.Message{Peer: from, Parts: list})
+}
+
+func (m *member) Exchange(s backend.Stream, name string, messages ...comm.Message) {
+	m.post(s, "exchange", name, messages...)
+}
+
+// post enqueues messages that are under way together, and numbers them by peer and direction.
+func (m *member) post(s backend.Stream, what, name string, messages ...comm.Message) {
+	m.mu.Lock()
+	c := m.take(what, name)
+	c.work = c.exchange
+	c.in = sized(c.in, len(messages))
+	for i, x := range messages {
+		if x.Peer < 0 || x.Peer >= m.Size() || x.Peer == m.index {
+			c.bad = fmt.Errorf("message %d: peer %d: want another rank below %d", i, x.Peer, m.Size())
+			break
+		}
+		numbers := m.recvd
+		if x.Send {
+			numbers = m.sent
+		}
+		c.messages = append(c.messages, message{x.Send, x.Peer, numbers[x.Peer]%tagNumbers*tagKinds + messageTag})
+		numbers[x.Peer]++
+		c.set(&c.in[i], x.Parts...)
+	}
+	m.mu.Unlock()
+	s.Do(name, c.do)
+}
+
+func (m *member) Abort(err error) {
+	if err == nil {
+		err = errors.New("aborted")
+	}
+	if m.w.abortedBy(err) {
+		return // it names who began
+	}
+	m.w.Abort(fmt.Errorf("rank %d: %w", m.rank(), err))
+}

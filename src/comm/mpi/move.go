@@ -1,0 +1,127 @@
+//go:build mpi
+
+package mpi
+
+// flowing makes a run for up to so many messages, and an empty list for them.
+func (c *call) flowing(messages int) (*run, error) {
+	r, err := c.begin(window * max(messages, 1))
+	if err == nil {
+		r.room.streams = r.room.streams[:0]
+	}
+	return r, err
+}
+
+func (r *run) add(send bool, peer, tag int, f *flat, lo, hi int) {
+	if lo < hi {
+		r.room.streams = append(r.room.streams, stream{send: send, peer: peer, tag: tag, data: f, lo: lo, hi: hi})
+	}
+}
+
+// allGather collects everyone's in[0] in out[q].
+func (c *call) allGather() error {
+	me, n := c.m.index, c.m.Size()
+	r, err := c.flowing(2 * (n - 1))
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	for d := 1; d < n; d++ {
+		from, to := (me+n-d)%n, (me+d)%n
+		r.add(false, from, c.tag(0), &c.out[from], 0, c.out[from].n)
+		r.add(true, to, c.tag(0), &c.in[0], 0, c.in[0].n)
+	}
+	c.out[me].copyFrom(&c.in[0])
+	return r.flow(r.room.streams)
+}
+
+// allToAll sends in[q] to rank q and gets out[q] from it.
+func (c *call) allToAll() error {
+	me, n := c.m.index, c.m.Size()
+	r, err := c.flowing(2 * (n - 1))
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	for d := 1; d < n; d++ {
+		from, to := (me+n-d)%n, (me+d)%n
+		r.add(false, from, c.tag(0), &c.out[from], 0, c.out[from].n)
+		r.add(true, to, c.tag(0), &c.in[to], 0, c.in[to].n)
+	}
+	c.out[me].copyFrom(&c.in[me])
+	return r.flow(r.room.streams)
+}
+
+// broadcast: short messages go down a binomial tree; of long ones root gives every rank a share, and all exchange shares.
+func (c *call) broadcast() error {
+	f, me, n := &c.in[0], c.m.index, c.m.Size()
+	r, err := c.flowing(2 * n)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	if n == 2 || f.n <= 64<<10 {
+		return r.tree(c, f)
+	}
+	shares := cut(r.room.shares[:0], f, n)
+	r.room.shares = shares
+	for q, s := range shares {
+		switch {
+		case me == c.root && q != me:
+			r.add(true, q, c.tag(0), f, s.lo, s.hi)
+		case me != c.root && q == me:
+			r.add(false, c.root, c.tag(0), f, s.lo, s.hi)
+		}
+	}
+	if err := r.flow(r.room.streams); err != nil {
+		return err
+	}
+	r.room.streams = r.room.streams[:0]
+	for d := 1; d < n; d++ {
+		from, to := (me+n-d)%n, (me+d)%n
+		if me != c.root {
+			r.add(false, from, c.tag(1), f, shares[from].lo, shares[from].hi)
+		}
+		if to != c.root {
+			r.add(true, to, c.tag(1), f, shares[me].lo, shares[me].hi)
+		}
+	}
+	return r.flow(r.room.streams)
+}
+
+// tree passes f on from root: in ranks counted from root, rank v gets it from v without its lowest bit.
+func (r *run) tree(c *call, f *flat) error {
+	n := c.m.Size()
+	v := (c.m.index - c.root + n) % n
+	rank := func(v int) int { return (v + c.root) % n }
+	low := v & -v
+	if v != 0 {
+		r.add(false, rank(v-low), c.tag(0), f, 0, f.n)
+		if err := r.flow(r.room.streams); err != nil {
+			return err
+		}
+		r.room.streams = r.room.streams[:0]
+	} else {
+		for low = 1; low < n; {
+			low *= 2
+		}
+	}
+	for b := low / 2; b > 0; b /= 2 {
+		if v+b < n {
+			r.add(true, rank(v+b), c.tag(0), f, 0, f.n)
+		}
+	}
+	return r.flow(r.room.streams)
+}
+
+// exchange carries all messages of the call.
+func (c *call) exchange() error {
+	r, err := c.flowing(len(c.messages))
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	for i, x := range c.messages {
+		r.add(x.send, x.peer, x.tag, &c.in[i], 0, c.in[i].n)
+	}
+	return r.flow(r.room.streams)
+}

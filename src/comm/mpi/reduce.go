@@ -1,0 +1,232 @@
+//go:build mpi
+
+package mpi
+
+import (
+	"cambium/src/comm"
+	"cambium/src/comm/parts"
+	"cambium/src/tensor"
+)
+
+// share is the bytes of f that one rank sums, or has.
+type share struct {
+	f      *flat
+	lo, hi int
+}
+
+// piece is the k-th piece of so many bytes.
+func (s share) piece(k, bytes int) (lo, hi int) {
+	lo = min(s.lo+k*bytes, s.hi)
+	return lo, min(lo+bytes, s.hi)
+}
+
+// pieceBytes is what one rank sends another at a time in a sum; a rank receives as much from all others at once, twice.
+const pieceBytes = 256 << 10
+
+// smallBytes is up to where a sum goes from all to all at once: it counts what one rank receives.
+const smallBytes = 32 << 10
+
+// generations of transfers in sums: two pieces of the reduce-scatter, two of the all-gather.
+const (
+	scatterGen = 0
+	gatherGen  = 2
+)
+
+// allReduce combines f over all ranks, in place.
+func (c *call) allReduce() error {
+	f, n := &c.in[0], c.m.Size()
+	switch {
+	case n == 1 || f.n == 0:
+		return nil
+	case (n-1)*f.n <= smallBytes:
+		return c.allReduceSmall(f)
+	}
+	r, err := c.begin(8 * (n - 1))
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	shares := cut(r.room.shares[:0], f, n)
+	r.room.shares = shares
+	own := shares[c.m.index]
+	err = r.scatter(c, shares, own, func(k int) error {
+		gen := gatherGen + k%2
+		if err := r.wait(gen); err != nil {
+			return err
+		}
+		r.spread(shares, k, gen, c.tag(1))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.wait(gatherGen, gatherGen+1)
+}
+
+// cut gives every rank a share of f, of whole cache lines.
+func cut(out []share, f *flat, n int) []share {
+	per := ((f.n+n-1)/n + align - 1) / align * align
+	for q := range n {
+		out = append(out, share{f, min(q*per, f.n), min((q+1)*per, f.n)})
+	}
+	return out
+}
+
+// scatter has every rank sum its share, piece by piece: own.f gets the sums of this rank's. While a piece is summed the next
+// one is on the way. After each piece, also those that only other ranks have, it calls then.
+func (r *run) scatter(c *call, shares []share, own share, then func(k int) error) error {
+	me, count := r.m.index, 0
+	for _, s := range shares {
+		count = max(count, (s.hi-s.lo+pieceBytes-1)/pieceBytes)
+	}
+	most := min(own.hi-own.lo, pieceBytes)
+	stride := (most + align - 1) / align * align
+	stage := r.room.take(max(2*len(shares)*stride, 1))
+	defer func() { r.room.give(stage) }()
+	slotOf := func(gen, q, n int) []byte { return stage[(gen*len(shares)+q)*stride:][:n] }
+	post := func(k int) {
+		gen, n := k%2, len(shares)
+		for d := 1; d < n; d++ {
+			from := (me + n - d) % n
+			if lo, hi := shares[me].piece(k, pieceBytes); lo < hi {
+				r.post(slot{peer: from, gen: scatterGen + gen}, c.tag(0), slotOf(gen, from, hi-lo))
+			}
+		}
+		for d := 1; d < n; d++ {
+			to := (me + d) % n
+			if lo, hi := shares[to].piece(k, pieceBytes); lo < hi {
+				r.move(true, scatterGen+gen, to, c.tag(0), shares[to].f, lo, hi, nil)
+			}
+		}
+	}
+	post(0)
+	for k := range count {
+		if k+1 < count {
+			post(k + 1)
+		}
+		if err := r.wait(scatterGen + k%2); err != nil {
+			return err
+		}
+		if lo, hi := shares[me].piece(k, pieceBytes); lo < hi {
+			at, _ := own.piece(k, pieceBytes)
+			r.sum(c, shares[me].f, lo, own.f, at, hi-lo, func(q int) []byte { return slotOf(k%2, q, hi-lo) })
+		}
+		if err := then(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sum combines n bytes of all ranks into bytes at on of out: this rank's are in's from lo on, the others' where other says.
+func (r *run) sum(c *call, in *flat, lo int, out *flat, at, n int, other func(q int) []byte) {
+	list := r.room.list[:0]
+	for q := range c.m.Size() {
+		b := []byte(nil)
+		if q != c.m.index {
+			b = other(q)
+		} else if b = in.direct(lo, lo+n); b == nil {
+			b = other(q) // nobody sent to it
+			in.pack(b, lo)
+		}
+		list = append(list, r.view(q, b, c.dtype))
+	}
+	to := out.direct(at, at+n)
+	packed := to == nil
+	if packed {
+		to = r.room.take(n)
+	}
+	r.room.list = append(list, r.view(len(list), to, c.dtype))
+	parts.Combine(c.op, list, r.room.list[len(list):], 0, n/c.dtype.Size())
+	if packed {
+		out.unpack(to, at)
+		r.room.give(to)
+	}
+}
+
+// spread sends the k-th piece of this rank's share to all and receives theirs.
+func (r *run) spread(shares []share, k, gen, tag int) {
+	me, n := r.m.index, len(shares)
+	for d := 1; d < n; d++ {
+		from := (me + n - d) % n
+		if lo, hi := shares[from].piece(k, pieceBytes); lo < hi {
+			r.move(false, gen, from, tag, shares[from].f, lo, hi, nil)
+		}
+	}
+	for d := 1; d < n; d++ {
+		to := (me + d) % n
+		if lo, hi := shares[me].piece(k, pieceBytes); lo < hi {
+			r.move(true, gen, to, tag, shares[me].f, lo, hi, nil)
+		}
+	}
+}
+
+// allReduceSmall has everyone send everything to everyone: one step, and all add the same numbers in the same order.
+func (c *call) allReduceSmall(f *flat) error {
+	r, err := c.begin(2 * c.m.Size())
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	blocks, err := r.everyone(c, f.n, func(b []byte) { f.pack(b, 0) })
+	if err != nil {
+		return err
+	}
+	defer r.room.give(blocks.all)
+	r.sum(c, f, 0, f, 0, f.n, blocks.of)
+	return nil
+}
+
+// reduceScatter sums what all ranks have for this one. in[q] goes to rank q.
+func (c *call) reduceScatter() error {
+	n := c.m.Size()
+	r, err := c.begin(8 * (n - 1))
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	shares := r.room.shares[:0]
+	for q := range n {
+		shares = append(shares, share{&c.in[q], 0, c.in[q].n})
+	}
+	r.room.shares = shares
+	return r.scatter(c, shares, share{&c.out[0], 0, c.out[0].n}, func(int) error { return nil })
+}
+
+// sameRuns cuts lists into runs of one element type; the k-th runs of all lists go in one call. It calls f with the type of
+// list mine, fp32 where that has ended.
+func sameRuns(lists [][]tensor.Tensor, mine int, f func(run [][]tensor.Tensor, d tensor.DType)) {
+	rest := append([][]tensor.Tensor(nil), lists...)
+	for {
+		run, d, left := make([][]tensor.Tensor, len(rest)), tensor.F32, false
+		for q, list := range rest {
+			k := 0
+			for k < len(list) && list[k].DType() == list[0].DType() {
+				k++
+			}
+			if q == mine && k > 0 {
+				d = list[0].DType()
+			}
+			run[q], rest[q] = list[:k], list[k:]
+			left = left || len(rest[q]) > 0
+		}
+		f(run, d)
+		if !left {
+			return
+		}
+	}
+}
+
+// reduceHost combines a block of float64 values.
+func combineHost(op comm.Op, acc, x []float64, first bool) {
+	for i, v := range x {
+		switch {
+		case first:
+			acc[i] = v
+		case op == comm.Sum:
+			acc[i] += v
+		case v > acc[i] || v != v:
+			acc[i] = v
+		}
+	}
+}

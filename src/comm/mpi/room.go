@@ -1,0 +1,43 @@
+//go:build mpi
+
+package mpi
+
+import (
+	"math/bits"
+	"unsafe"
+
+	"cambium/src/tensor"
+)
+
+// room is the memory that a run needs beside the tensors. One run uses it at a time.
+type room struct {
+	run      *run
+	blocks   [64][][]byte // free ones by the logarithm of their size
+	memories []*tensor.Memory
+	list     []tensor.Tensor
+	shares   []share
+	streams  []stream
+}
+
+func newRoom() *room { return &room{run: &run{}} }
+
+// align is a cache line: neighbours in a block do not share one.
+const align = 64
+
+// take is a block of n bytes, with any content, that begins at a cache line.
+func (m *room) take(n int) []byte {
+	class := bits.Len(uint(max(n, 1) - 1))
+	if list := m.blocks[class]; len(list) > 0 {
+		b := list[len(list)-1]
+		m.blocks[class] = list[:len(list)-1]
+		return b[:n]
+	}
+	b := make([]byte, 1<<class+align)
+	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (align - 1)
+	return b[skip : skip+n : skip+1<<class]
+}
+
+func (m *room) give(b []byte) {
+	class := bits.Len(uint(cap(b) - 1))
+	m.blocks[class] = append(m.blocks[class], b)
+}
