@@ -144,7 +144,7 @@ SelectTypeParameters=CR_Core
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_interval=1,batch_sched_delay=0
 ReturnToService=2
-KillWait=10
+KillWait=5
 MpiDefault=none
 MailProg=/bin/true
 GresTypes=gpu

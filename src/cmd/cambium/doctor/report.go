@@ -13,6 +13,7 @@ type Report struct {
 	Machine  Machine          `json:"machine"`
 	Disk     *Disk            `json:"disk,omitempty"`
 	Software []Item           `json:"software"`
+	Slurm    *Slurm           `json:"slurm,omitempty"` // where its commands are installed
 	Ranks    rendezvous.Place `json:"ranks"`
 }
 
@@ -56,6 +57,13 @@ func (r Report) Print(out io.Writer) error {
 		fmt.Fprintln(w, "\nHow to get what is missing (all of it is optional, for Debian and Ubuntu)")
 		for _, i := range missing {
 			fmt.Fprintf(w, "  %s\t%s\n", i.Name, i.Get)
+		}
+		w.Flush()
+	}
+	if r.Slurm != nil {
+		fmt.Fprintln(w, "\nSlurm")
+		for _, row := range r.Slurm.rows() {
+			fmt.Fprintf(w, "  %s\t%s\n", row[0], row[1])
 		}
 		w.Flush()
 	}

@@ -17,7 +17,7 @@ type Options struct {
 
 // Examine looks at everything.
 func Examine(ctx context.Context, e Env, o Options) Report {
-	r := Report{Machine: examineMachine(e), Software: examineSoftware(ctx, e), Ranks: rendezvous.Find(e.LookupEnv, rendezvous.Given{})}
+	r := Report{Machine: examineMachine(e), Software: examineSoftware(ctx, e), Slurm: e.slurm(ctx), Ranks: rendezvous.Find(e.LookupEnv, rendezvous.Given{})}
 	if o.DiskMiB > 0 {
 		r.Disk = measureDisk(o.Dir, o.DiskMiB)
 	}
@@ -34,7 +34,7 @@ func examineSoftware(ctx context.Context, e Env) []Item {
 		e.driver(libs),
 		e.program(ctx, Item{Name: "CUDA compiler", Use: "compiles the CUDA kernels", Get: "apt-get install nvidia-cuda-toolkit"}, "release", "nvcc", "--version"),
 		library(libs, Item{Name: "NCCL", Use: "collectives between GPUs", Get: "apt-get install libnccl2 (NVIDIA's package source)"}, "libnccl.so"),
-		e.program(ctx, Item{Name: "Slurm", Use: "runs jobs on a cluster", Get: "apt-get install slurm-client"}, "", "srun", "--version"),
+		e.program(ctx, Item{Name: "Slurm", Use: "runs jobs on a cluster", Get: "slurm/lab/lab.sh install, for a cluster of virtual nodes to try jobs on"}, "", "srun", "--version"),
 		e.program(ctx, Item{Name: "qemu-aarch64", Use: "runs the tests of the portable kernels as arm64", Get: "apt-get install qemu-user"}, "", "qemu-aarch64", "--version"),
 	}
 }

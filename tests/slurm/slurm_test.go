@@ -1,0 +1,174 @@
+package slurm
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"cambium/src/telemetry"
+)
+
+// needs skips a test where there is no Slurm.
+func needs(t *testing.T) {
+	t.Helper()
+	if unable != "" {
+		t.Skip(unable)
+	}
+	if testing.Short() {
+		t.Skip("-short")
+	}
+	t.Parallel()
+}
+
+// undisturbed is the job of small that nothing happens to. It is submitted once.
+var undisturbed struct {
+	once sync.Once
+	job  *job
+	h    *telemetry.History
+}
+
+func reference(t *testing.T) *telemetry.History {
+	t.Helper()
+	undisturbed.once.Do(func() {
+		j := submit(t, "undisturbed", options{})
+		j.ends("COMPLETED")
+		undisturbed.job, undisturbed.h = j, j.history()
+	})
+	if undisturbed.h == nil {
+		t.Fatal("the undisturbed job failed")
+	}
+	return undisturbed.h
+}
+
+func TestASubmittedJobTrainsOnAllRanksOfBothNodes(t *testing.T) {
+	needs(t)
+	h := reference(t)
+	if len(h.Runs) != 1 || h.Runs[0].World != ranks {
+		t.Fatalf("want one run of %d ranks, got %d, the first of %d: was every rank alone?", ranks, len(h.Runs), h.Runs[0].World)
+	}
+	if len(h.Iterations) != iterations || h.End == nil || h.End.Reason != "finished" {
+		t.Errorf("%d iterations, want %d; end: %+v", len(h.Iterations), iterations, h.End)
+	}
+	if len(h.Stages) != 2 || h.Stages[0].Grid != "tp2 pp1 dp2" || h.Stages[1].Grid != "tp2 pp2 dp1" || len(h.Growths) != 1 {
+		t.Fatalf("want two stages and a growth between them, got %d and %d: %+v", len(h.Stages), len(h.Growths), h.Stages)
+	}
+	if g := h.Growths[0]; !(g.Relative < 1e-5) {
+		t.Errorf("growth changed the loss from %v to %v", g.LossBefore, g.LossAfter)
+	}
+	if first, last := h.Iterations[0].LMLoss, h.Iterations[iterations-1].LMLoss; !(last < first) {
+		t.Errorf("loss %v at first, %v at last: nothing was learned", first, last)
+	}
+	j := undisturbed.job
+	if n := j.show("NumNodes"); n != fmt.Sprint(nodes) {
+		t.Errorf("the job had %s nodes", n)
+	}
+	j.logged("start 1: 4 ranks on n[", "tp2 pp1 dp2", "growth", "tp2 pp2 dp1", "finished at iteration 200")
+}
+
+// Two minutes before the limit, here one, Slurm signals the ranks. They are stopped first, so that the signal finds them in
+// the middle of the run however fast this machine is.
+func TestAJobAtItsTimeLimitSavesGoesBackIntoTheQueueAndFinishesAsIfNothingHadHappened(t *testing.T) {
+	needs(t)
+	j := submit(t, "limit", options{sbatch: []string{"--time=1", "--signal=USR1@60"}}, "--save-interval", "0")
+	j.training(5)
+	pids := j.rankProcesses()
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "signalled", func() bool {
+		for _, pid := range pids {
+			if !pending(t, pid, syscall.SIGUSR1) {
+				return false
+			}
+		}
+		return true
+	})
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.ends("COMPLETED")
+	if n := j.show("Restarts"); n != "1" {
+		t.Errorf("%s restarts, want 1", n)
+	}
+	j.logged("start 1: 4 ranks", "train.sbatch: saved before the end", "start 2: 4 ranks", "finished at iteration 200")
+	want, got := reference(t), j.history()
+	if len(got.Runs) != 2 || got.Runs[1].World != ranks || !got.Runs[1].Resumed || len(got.Iterations) != iterations || len(got.Growths) != 1 {
+		t.Fatalf("%d runs, %d iterations, %d growths", len(got.Runs), len(got.Iterations), len(got.Growths))
+	}
+	if at := got.Runs[1].Iteration; at < 5 || at >= iterations {
+		t.Errorf("resumed at iteration %d", at)
+	}
+	for i, w := range want.Iterations {
+		if g := got.Iterations[i]; g.Iteration != i+1 || g.LMLoss != w.LMLoss || g.GradNorm != w.GradNorm || g.LearningRate != w.LearningRate {
+			t.Fatalf("line %d is iteration %d: loss %v, gradient norm %v; undisturbed: loss %v, gradient norm %v", i+1, g.Iteration, g.LMLoss, g.GradNorm, w.LMLoss, w.GradNorm)
+		}
+	}
+}
+
+// pending tells whether a process that is stopped has been sent a signal.
+func pending(t *testing.T, pid int, s syscall.Signal) bool {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatalf("a rank has ended while it was stopped: %v", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var mask uint64
+		if _, err := fmt.Sscanf(line, "ShdPnd:\t%x", &mask); err == nil {
+			return mask>>(s-1)&1 == 1
+		}
+	}
+	t.Fatalf("/proc/%d/status has no ShdPnd", pid)
+	return false
+}
+
+// endless are the settings of a run that lasts until somebody ends it.
+var endless = []string{"--set", "stages.0.train.train_iters=1M", "--save-interval", "0"}
+
+func TestAKilledRankEndsTheJobWithinSeconds(t *testing.T) {
+	needs(t)
+	j := submit(t, "killed", options{}, endless...)
+	j.training(3)
+	begin := time.Now()
+	if err := syscall.Kill(j.rankProcesses()[ranks-1], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	j.ends("FAILED")
+	if took := time.Since(begin); took > 20*time.Second { // KillWait is 5 s in the lab
+		t.Errorf("it took %v to end", took)
+	}
+	if code := j.show("ExitCode"); code == "0:0" || code == "75:0" {
+		t.Errorf("exit code %s", code)
+	}
+	if n := j.show("Restarts"); n != "0" {
+		t.Errorf("a job that failed went back into the queue: %s restarts", n)
+	}
+}
+
+// A signal to the batch script (sbatch --signal=B:USR1@120) reaches the ranks too, and a job that may not start again says so.
+func TestASignalToTheBatchScriptIsPassedOn(t *testing.T) {
+	needs(t)
+	j := submit(t, "batch", options{environment: []string{"CAMBIUM_MAX_RESTARTS=0"}}, endless...)
+	j.training(3)
+	if out, err := exec.Command("scancel", "--batch", "--signal=USR1", j.id).CombinedOutput(); err != nil {
+		t.Fatalf("scancel: %v\n%s", err, out)
+	}
+	j.ends("FAILED")
+	if code := j.show("ExitCode"); code != "75:0" {
+		t.Errorf("exit code %s, want 75", code)
+	}
+	j.logged("saved before the end, but CAMBIUM_MAX_RESTARTS=0 is used up")
+	h := j.history()
+	if n, saved := len(h.Iterations), h.Checkpoints; len(saved) == 0 || saved[len(saved)-1].Iteration != n {
+		t.Errorf("it stopped at iteration %d, checkpoints %v", n, saved)
+	}
+}
