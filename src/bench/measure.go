@@ -24,7 +24,7 @@ func measureWithPeak(ctx context.Context, cfg *config.Run, threads, warmup, step
 	if err != nil {
 		return 0, nil, err
 	}
-	if m, err = train.Measure(ctx, cfg, warmup, steps); err != nil {
+	if m, err = train.Measure(ctx, cfg, nil, warmup, steps); err != nil {
 		return 0, nil, err
 	}
 	after, err := cpu.MeasurePeak(threads)

@@ -6,6 +6,7 @@ import (
 
 	"cambium/src/comm"
 	"cambium/src/config"
+	"cambium/src/pipeline"
 )
 
 // Measurement is what Measure saw.
@@ -15,10 +16,16 @@ type Measurement struct {
 	Steps   []time.Duration // of the leading rank, which waits for the others in every step
 	Loss    float64         // of the last step
 	Peak    map[string]int  // bytes that the leading rank had allocated at most, by label at the end
+
+	// The share of time in which pipeline stages compute nothing while a step's passes run: measured, and what the schedule
+	// foretells for equal stages whose backward passes take twice as long as their forward passes. 0 without a pipeline.
+	Bubble, BubbleForetold float64
 }
 
-// Measure takes warmup steps and then steps more, of the first stage of cfg, on synthetic tokens, and writes nothing.
-func Measure(ctx context.Context, cfg *config.Run, warmup, steps int) (*Measurement, error) {
+// Measure takes warmup steps and then steps more, of the first stage of cfg, on synthetic tokens, and writes nothing. The
+// ranks are those of a world, or goroutines when it is nil. Every process calls it; what it saw is known where rank 0 is, on
+// others it is nil.
+func Measure(ctx context.Context, cfg *config.Run, world comm.World, warmup, steps int) (*Measurement, error) {
 	short := *cfg
 	short.Data = config.Data{Mock: true}
 	short.Tokenizer = config.Tokenizer{Type: config.TokenizerNone}
@@ -27,19 +34,26 @@ func Measure(ctx context.Context, cfg *config.Run, warmup, steps int) (*Measurem
 	first.Train.DecayStyle, first.Train.DecayIters = config.DecayConstant, 0
 	first.Train.WarmupIters, first.Train.WarmupSamples, first.Train.WarmupFraction = 0, 0, 0
 	short.Stages = []config.Stage{first}
-	j := &job{cfg: &short, ctx: ctx}
-	if err := j.prepare(); err != nil {
-		return nil, err
-	}
-	defer j.close()
+	j := &job{cfg: &short, ctx: ctx, options: Options{World: world}, clock: first.Parallel.PipelineSize > 1}
 	if err := j.findWorld(); err != nil {
 		return nil, err
 	}
+	defer j.close()
+	if j.unable = j.prepare(); j.unable != nil && j.alone() {
+		return nil, j.unable
+	}
 	m := &Measurement{World: short.World()}
-	return m, j.world.Run(func(world comm.Communicator) error { return j.measure(world, warmup, m) })
+	err := j.world.Run(func(world comm.Communicator) error { return j.measure(world, warmup, m) })
+	if err != nil || !j.leading() {
+		return nil, err
+	}
+	return m, nil
 }
 
 func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err error) {
+	if err := j.meet(world); err != nil {
+		return err
+	}
 	r := j.newRank(world)
 	defer func() {
 		if closeErr := r.close(); err == nil {
@@ -49,7 +63,9 @@ func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err 
 	if err := r.enter(); err != nil {
 		return err
 	}
+	var busy, wall float64
 	for i := 0; r.place.Stage < r.timeline.Stages(); i++ {
+		begin := time.Now()
 		o, err := r.step()
 		if err != nil {
 			return err
@@ -57,12 +73,54 @@ func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err 
 		if o.stop {
 			return context.Cause(j.ctx)
 		}
-		if i >= warmup && r.leads() {
+		b, w, err := r.busy(begin)
+		if err != nil {
+			return err
+		}
+		if i < warmup {
+			continue
+		}
+		busy, wall = busy+b, wall+w
+		if r.leads() {
 			m.Steps, m.Loss = append(m.Steps, o.took), o.loss
 		}
 	}
-	if r.leads() {
-		m.Backend, m.Peak = r.backend.Name(), r.backend.Usage().ByLabel
+	if !r.leads() {
+		return nil
 	}
-	return nil
+	m.Backend, m.Peak = r.backend.Name(), r.backend.Usage().ByLabel
+	if !j.clock {
+		return nil
+	}
+	m.Bubble = 1 - busy/wall
+	m.BubbleForetold, err = r.bubble()
+	return err
+}
+
+// busy is the time that the ranks' passes of a step took, and that the pipelines took, both summed over all ranks, in
+// seconds. The ranks begin a step together, because the one before ends with a sum over all of them.
+func (r *rank) busy(begin time.Time) (busy, wall float64, err error) {
+	if !r.clock {
+		return 0, 0, nil
+	}
+	mine, last := []float64{0}, []float64{0}
+	for _, s := range r.executor.Spans() {
+		mine[0] += s.End.Sub(s.Begin).Seconds()
+		last[0] = max(last[0], s.End.Sub(begin).Seconds())
+	}
+	if err := r.world.Reduce("busy time", comm.Sum, mine); err != nil {
+		return 0, 0, err
+	}
+	err = r.world.Reduce("wall time", comm.Max, last)
+	return mine[0], last[0] * float64(r.world.Size()), err
+}
+
+// bubble is the share of idle time that the live stage's schedule foretells.
+func (r *rank) bubble() (float64, error) {
+	sched, err := r.schedule(&r.cfg.Stages[r.stage], r.groups)
+	if err != nil {
+		return 0, err
+	}
+	line, err := pipeline.Simulate(sched, pipeline.Costs{Forward: 1, Backward: 2, BackwardInput: 1, BackwardWeight: 1})
+	return line.BubbleShare(), err
 }

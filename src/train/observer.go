@@ -17,7 +17,6 @@ import (
 	"cambium/src/flops"
 	"cambium/src/grid"
 	"cambium/src/growth"
-	"cambium/src/pipeline"
 	"cambium/src/schedule"
 	"cambium/src/telemetry"
 )
@@ -94,19 +93,15 @@ func (o *observer) header(p schedule.Place) telemetry.Header {
 
 func (o *observer) enterStage(r *rank, memory memoryUse) error {
 	s := &o.cfg.Stages[r.stage]
-	sched, err := r.schedule(s, r.groups)
-	if err != nil {
-		return err
-	}
-	line, err := pipeline.Simulate(sched, pipeline.Costs{Forward: 1, Backward: 2, BackwardInput: 1, BackwardWeight: 1})
+	bubble, err := r.bubble()
 	if err != nil {
 		return err
 	}
 	o.stage = telemetry.Stage{
 		Header: o.header(r.place), Index: r.stage, Count: len(o.cfg.Stages), Name: s.Name, Model: describe(s.Model),
 		Parameters: int64(s.Model.ParameterCount()), Tokens: s.Tokens(), Grid: r.groups.grid.String(),
-		MicroBatches: sched.MicroBatches(), SequenceParallel: s.Parallel.SequenceParallel, Recompute: s.Parallel.Recompute,
-		DType: o.cfg.Precision.ParamsDType, BubbleShare: line.BubbleShare(), MemoryRank: memory.Rank,
+		MicroBatches: s.MicroBatches(r.world.Size()), SequenceParallel: s.Parallel.SequenceParallel, Recompute: s.Parallel.Recompute,
+		DType: o.cfg.Precision.ParamsDType, BubbleShare: bubble, MemoryRank: memory.Rank,
 	}
 	if r.groups.grid.PP > 1 {
 		o.stage.Schedule = s.Parallel.PipelineSchedule

@@ -4,59 +4,79 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"cambium/src/checkpoint"
+	"cambium/src/comm"
 )
 
-// opening is what the leading process tells the others before anything is allocated: why the run cannot begin, or the
-// checkpoint to go on from.
+// opening is what a rank tells the others before anything is allocated: why the run cannot begin, from the leading one the
+// checkpoint to go on from, and which processor it has.
 type opening struct {
 	Error      string `json:"error,omitempty"`
 	Checkpoint string `json:"checkpoint,omitempty"`
+	Processor  string `json:"processor"`
 }
 
 // alone tells whether all ranks are in this process.
 func (j *job) alone() bool { return len(j.world.Local()) == j.world.Size() }
 
-// meet is the first call of all ranks: those of other processes learn from the leading process how the run begins. One
+// meet is the first call of all ranks: those of other processes learn from the leading one how the run begins. One
 // process decides, because a file system may show another's newest checkpoint late.
-func (r *rank) meet() error {
-	if r.alone() {
+func (j *job) meet(world comm.Communicator) error {
+	if j.alone() {
 		return nil
 	}
-	var mine opening
-	if r.unable != nil {
-		mine.Error = r.unable.Error()
-	} else if r.leads() && r.resume != nil {
-		mine.Checkpoint = r.resume.Folder()
+	mine := opening{Processor: ownProcessor()}
+	if j.unable != nil {
+		mine.Error = j.unable.Error()
+	} else if world.Rank() == 0 && j.resume != nil {
+		mine.Checkpoint = j.resume.Folder()
 	}
 	text, err := json.Marshal(mine)
 	if err != nil {
 		return err
 	}
-	all, err := r.world.Gather("start of the run", text)
+	all, err := world.Gather("start of the run", text)
 	if err != nil {
 		return err
 	}
-	if r.unable != nil {
-		return r.unable
+	if j.unable != nil {
+		return j.unable
 	}
-	var lead opening
-	for rank := len(all) - 1; rank >= 0; rank-- {
-		lead = opening{}
-		if err := json.Unmarshal(all[rank], &lead); err != nil {
-			return fmt.Errorf("rank %d sent something else than how it begins: %w", rank, err)
+	ranks := make([]opening, len(all))
+	same := 0
+	for r, text := range all {
+		if err := json.Unmarshal(text, &ranks[r]); err != nil {
+			return fmt.Errorf("rank %d sent something else than how it begins: %w", r, err)
 		}
-		if lead.Error != "" {
-			return errors.New(lead.Error)
+		if ranks[r].Error != "" {
+			return errors.New(ranks[r].Error)
+		}
+		if ranks[r].Processor == mine.Processor {
+			same++
 		}
 	}
-	return r.follow(lead.Checkpoint)
+	return j.follow(ranks[0].Checkpoint, same)
 }
 
-// follow opens the checkpoint that the leading process goes on from, once a process.
-func (j *job) follow(folder string) error {
+// ownProcessor names the host and the cores that this process may use: ranks with the same ones share them.
+func ownProcessor() string {
+	host, _ := os.Hostname() // without a name ranks on other hosts seem to be here: fewer threads, no harm
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		if cores, ok := strings.CutPrefix(line, "Cpus_allowed_list:"); ok {
+			return host + " " + strings.TrimSpace(cores)
+		}
+	}
+	return host
+}
+
+// follow takes what the ranks told each other, once a process.
+func (j *job) follow(folder string, sharing int) error {
 	j.following.Do(func() {
+		j.sharing = sharing
 		if folder != "" && j.resume == nil {
 			j.resume, j.unable = checkpoint.Open(folder)
 		}

@@ -46,15 +46,15 @@ type rank struct {
 
 // runRank is the life of a rank.
 func (j *job) runRank(world comm.Communicator) (err error) {
+	if err := j.meet(world); err != nil {
+		return err
+	}
 	r := j.newRank(world)
 	defer func() {
 		if closeErr := r.close(); err == nil {
 			err = closeErr
 		}
 	}()
-	if err := r.meet(); err != nil {
-		return err
-	}
 	if err := r.enter(); err != nil {
 		return err
 	}

@@ -58,6 +58,7 @@ type job struct {
 	deadline  time.Time // zero: none
 	clock     bool      // measure every pass
 	unable    error     // why this process cannot begin
+	sharing   int       // ranks that share this process's cores; 0: its own alone
 
 	following sync.Once
 
@@ -197,11 +198,11 @@ func (j *job) stopping() bool {
 	return j.ctx.Err() != nil || (!j.deadline.IsZero() && time.Now().After(j.deadline))
 }
 
-// backendOptions divide the processor among the local ranks, unless the configuration says how.
+// backendOptions divide the processor among the ranks that share it, unless the configuration says how.
 func (j *job) backendOptions() cpu.Options {
 	n := j.cfg.ThreadsPerRank
 	if n == 0 {
-		n = max(runtime.GOMAXPROCS(0)/j.cfg.LocalRanks, 1)
+		n = max(runtime.GOMAXPROCS(0)/max(len(j.world.Local()), j.sharing), 1)
 	}
 	return cpu.Options{Workers: n}
 }

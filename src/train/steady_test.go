@@ -16,13 +16,13 @@ func TestTheSteadyStepAllocatesNothingOnTheDevice(t *testing.T) {
 		t.Run(fmt.Sprintf("%d ranks", ranks), func(t *testing.T) {
 			cfg := smallRun(t, t.TempDir(), ranks, "mask", "stages.b.growth.ramp_iters=200", "stages.b.train.train_iters=200")
 			j := &job{cfg: cfg, ctx: t.Context()}
+			if err := j.findWorld(); err != nil {
+				t.Fatal(err)
+			}
 			if err := j.prepare(); err != nil {
 				t.Fatal(err)
 			}
 			defer j.close()
-			if err := j.findWorld(); err != nil {
-				t.Fatal(err)
-			}
 			err := j.world.Run(func(world comm.Communicator) error { return j.steady(t, world, most) })
 			if err != nil {
 				t.Fatal(err)

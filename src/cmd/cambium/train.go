@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cambium/src/config"
+	"cambium/src/launch"
 	"cambium/src/tokenizer"
 	"cambium/src/train"
 )
@@ -54,7 +55,11 @@ command again and it goes on, bit for bit. Under Slurm: --signal=USR1@120 and re
 		if !(*timeout > 0) || *timeout > 1e6 {
 			return usageError{fmt.Errorf("--distributed-timeout-minutes: %v: want more than 0 and at most a million", *timeout)}
 		}
-		cfg, err := run.required(c)
+		load := run.launched
+		if *dry.on || *printConfig { // of a job that may be larger than what was launched
+			load = run.required
+		}
+		cfg, err := load(c)
 		if err != nil {
 			return err
 		}
@@ -70,15 +75,34 @@ command again and it goes on, bit for bit. Under Slurm: --signal=USR1@120 and re
 		}
 		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGUSR1, syscall.SIGUSR2)
 		defer stop()
-		s, err := train.Run(ctx, cfg, train.Options{
-			Resume: *resume, Output: c.OutOrStdout(), Timeout: time.Duration(*timeout * float64(time.Minute)), Version: build().Version, Report: true,
-		})
+		world, err := launch.Open(launch.Options{WorldSize: cfg.WorldSize, LocalRanks: cfg.LocalRanks})
 		if err != nil {
+			return err
+		}
+		s, err := train.Run(ctx, cfg, train.Options{
+			World: world, Resume: *resume, Output: c.OutOrStdout(), Timeout: time.Duration(*timeout * float64(time.Minute)), Version: build().Version, Report: true,
+		})
+		if err != nil || s == nil { // nil: another process tells
 			return err
 		}
 		return s.Print(c.OutOrStdout())
 	}
 	return c
+}
+
+// launched is required for the number of ranks that a launcher started.
+func (r runFlags) launched(c *cobra.Command, sets ...string) (*config.Run, error) {
+	n, err := launch.Size()
+	if err != nil {
+		return nil, err
+	}
+	if n > 1 {
+		if cfg, err := r.required(c, sets...); err == nil && cfg.WorldSize != 0 && cfg.WorldSize != n {
+			return nil, usageError{fmt.Errorf("world_size is %d, but %d ranks were started: make them equal, or leave world_size out", cfg.WorldSize, n)}
+		}
+		sets = append(sets, fmt.Sprint("world_size=", n))
+	}
+	return r.required(c, sets...)
 }
 
 // required is load, with a sentence for who gave nothing at all.
