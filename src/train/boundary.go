@@ -30,12 +30,10 @@ func (r *rank) grow() error {
 	if err != nil {
 		return err
 	}
-	moving := time.Now()
 	grown, err := r.enlarge(plan, next, to)
 	if err != nil {
 		return r.stay(err)
 	}
-	moved := time.Since(moving)
 	after, err := r.probe(to, last, next, grown.State, plan.MaskAt(0))
 	if err != nil {
 		grown.Abort()
@@ -57,7 +55,7 @@ func (r *rank) grow() error {
 		return err
 	}
 	r.lead(func(o *observer) error {
-		e := growthEvent{before: before, after: after, change: change, took: time.Since(begin), moved: moved, stats: grown.Stats, from: from}
+		e := growthEvent{before: before, after: after, change: change, took: time.Since(begin), stats: grown.Stats, from: from}
 		return o.grown(r, e, memory)
 	})
 	return nil

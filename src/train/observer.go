@@ -36,7 +36,7 @@ type observer struct {
 // growthEvent is what growth has to tell.
 type growthEvent struct {
 	before, after, change float64
-	took, moved           time.Duration // in all; from the old state to the new one alone
+	took                  time.Duration // probes included
 	stats                 growth.Stats
 	from                  grid.Grid
 }
@@ -142,7 +142,7 @@ func (o *observer) grown(r *rank, g growthEvent, memory memoryUse) error {
 		Header: o.header(r.place), FromStage: r.stage - 1, ToStage: r.stage, Operator: o.cfg.Stages[r.stage].Growth.Operator,
 		FromParameters: int64(from.ParameterCount()), ToParameters: int64(to.ParameterCount()), LossBefore: g.before, LossAfter: g.after,
 		Relative: g.change, Seconds: g.took.Seconds(), BytesMoved: g.stats.BytesMoved,
-		BytesLowerBound: g.stats.BytesLowerBound, MoveSeconds: g.moved.Seconds(), FromGrid: g.from.String(), ToGrid: r.groups.grid.String(),
+		BytesLowerBound: g.stats.BytesLowerBound, MoveSeconds: g.stats.Seconds, FromGrid: g.from.String(), ToGrid: r.groups.grid.String(),
 		ModelFLOPs: o.work,
 	}
 	o.result.Growths = append(o.result.Growths, *e)
