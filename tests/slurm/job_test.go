@@ -130,6 +130,21 @@ func (j *job) history() *telemetry.History {
 	return h
 }
 
+// alone is the history of the same run when its ranks are goroutines of one process.
+func (j *job) alone() *telemetry.History {
+	j.t.Helper()
+	dir := j.dir + "-alone"
+	c := exec.Command(program, "train", "--config", filepath.Join(scratch, filepath.Base(j.dir)+".yaml"), "--run-dir", dir, "--local-ranks", fmt.Sprint(ranks))
+	if out, err := c.CombinedOutput(); err != nil {
+		j.t.Fatalf("%v: %v\n%s", c.Args, err, out)
+	}
+	h, err := telemetry.ReadHistory(filepath.Join(dir, train.MetricsName))
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	return h
+}
+
 // training waits until so many iterations are done.
 func (j *job) training(n int) {
 	j.t.Helper()
