@@ -2,14 +2,16 @@ package bench
 
 import (
 	"context"
+	"os"
 	"runtime"
 
 	"cambium/src/backend/cpu"
+	"cambium/src/comm"
 	"cambium/src/config"
 	"cambium/src/train"
 )
 
-// threadsPerRank are the workers of a rank's backend, as package train chooses them.
+// threadsPerRank are the workers of a rank's backend when all ranks are goroutines, as package train chooses them.
 func threadsPerRank(cfg *config.Run) int {
 	if cfg.ThreadsPerRank > 0 {
 		return cfg.ThreadsPerRank
@@ -17,16 +19,44 @@ func threadsPerRank(cfg *config.Run) int {
 	return max(runtime.GOMAXPROCS(0)/cfg.LocalRanks, 1)
 }
 
-// measureWithPeak is train.Measure, and the operations a second that so many threads reach in registers, the larger of
-// before and after.
-func measureWithPeak(ctx context.Context, cfg *config.Run, threads, warmup, steps int) (peak float64, m *train.Measurement, err error) {
-	before, err := cpu.MeasurePeak(threads)
+// measureWithPeak is train.Measure, nil where rank 0 is not, and the operations a second that a rank's threads reach in
+// registers while those of the other ranks of this process do the same. Of goroutines the larger of before and after.
+func measureWithPeak(ctx context.Context, cfg *config.Run, world comm.World, warmup, steps int) (peak float64, m *train.Measurement, err error) {
+	ranks := 1
+	if world == nil {
+		ranks = cfg.LocalRanks
+		if peak, err = cpu.MeasurePeak(threadsPerRank(cfg) * ranks); err != nil {
+			return 0, nil, err
+		}
+	}
+	if m, err = train.Measure(ctx, cfg, world, warmup, steps); err != nil || m == nil {
+		return 0, nil, err
+	}
+	after, err := cpu.MeasurePeak(m.Threads * ranks)
+	return max(peak, after) / float64(ranks), m, err
+}
+
+// held is a world that is running already: Run goes on in it, as often as it is called. It is for processes of one rank.
+type held struct {
+	comm.World
+	rank comm.Communicator
+}
+
+func (h held) Run(f func(comm.Communicator) error) error { return f(h.rank) }
+
+// nodes is the number of nodes that the ranks are on: of their names in Slurm, which may put several nodes on a host.
+func nodes(world comm.Communicator) (int, error) {
+	name := os.Getenv("SLURMD_NODENAME")
+	if name == "" {
+		name, _ = os.Hostname() // without a name it is one node with the others that have none
+	}
+	all, err := world.Gather("names of nodes", []byte(name))
 	if err != nil {
-		return 0, nil, err
+		return 0, err
 	}
-	if m, err = train.Measure(ctx, cfg, nil, warmup, steps); err != nil {
-		return 0, nil, err
+	different := map[string]bool{}
+	for _, n := range all {
+		different[string(n)] = true
 	}
-	after, err := cpu.MeasurePeak(threads)
-	return max(before, after), m, err
+	return len(different), nil
 }

@@ -2,20 +2,18 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"github.com/klauspost/cpuid/v2"
 
+	"cambium/src/comm"
 	"cambium/src/config"
 	"cambium/src/flops"
 	"cambium/src/grid"
@@ -28,8 +26,7 @@ type ScalingOptions struct {
 	Kind    string      // report.WeakScaling: the batch grows with the ranks; report.StrongScaling: it does not
 	Grids   []grid.Grid // all of the bench; the configuration's batch is that of the smallest
 	Element int         // only this one of Grids, when not negative: an element of a job array
-	World   int         // ranks that a launcher has started, and only grids of that size are measured; 0: ranks are goroutines
-	Nodes   int         // that those ranks are on
+	World   comm.World  // that a launcher has started, of processes with one rank: only grids of its size are measured; nil: ranks are goroutines
 	Warmup  int         // steps before the clock starts
 	Steps   int
 	Dir     string // where points and, once there is one for every grid, the table go
@@ -72,22 +69,33 @@ func Scaling(ctx context.Context, cfg *config.Run, o ScalingOptions, progress io
 		return "", err
 	}
 	leads := false
-	for i, g := range todo {
-		p, err := o.measure(ctx, runs[i], g)
-		if err != nil {
-			return "", fmt.Errorf("bench scaling, %v: %w", g, err)
+	each := func(rank comm.Communicator) error {
+		for i, g := range todo {
+			p, err := o.measure(ctx, runs[i], g, rank)
+			if err != nil {
+				return fmt.Errorf("bench scaling, %v: %w", g, err)
+			}
+			if p == nil {
+				continue // another process leads
+			}
+			leads = true
+			if err := writePoint(filepath.Join(o.Dir, o.file(g)), p); err != nil {
+				return err
+			}
+			fmt.Fprintf(progress, "%v: %.1f ms a step, %.0f tokens/s\n", g, p.MedianMS, p.TokensPerSec)
 		}
-		if p == nil {
-			continue // another process leads
-		}
-		leads = true
-		if err := writePoint(filepath.Join(o.Dir, o.file(g)), p); err != nil {
-			return "", err
-		}
-		fmt.Fprintf(progress, "%v: %.1f ms a step, %.0f tokens/s\n", g, p.MedianMS, p.TokensPerSec)
+		return nil
+	}
+	if o.World == nil {
+		err = each(nil)
+	} else {
+		err = o.World.Run(each)
+	}
+	if err != nil || !leads {
+		return "", err
 	}
 	for _, g := range o.Grids {
-		if _, err := os.Stat(filepath.Join(o.Dir, o.file(g))); err != nil || !leads {
+		if _, err := os.Stat(filepath.Join(o.Dir, o.file(g))); err != nil {
 			return "", nil
 		}
 	}
@@ -110,11 +118,11 @@ func (o *ScalingOptions) todo() ([]grid.Grid, error) {
 	if o.Element >= 0 {
 		todo = todo[o.Element : o.Element+1]
 	}
-	if o.World > 0 {
+	if o.World != nil {
 		all := todo
-		todo = slices.DeleteFunc(slices.Clone(all), func(g grid.Grid) bool { return g.World() != o.World })
+		todo = slices.DeleteFunc(slices.Clone(all), func(g grid.Grid) bool { return g.World() != o.World.Size() })
 		if len(todo) == 0 {
-			return nil, fmt.Errorf("bench scaling: the launcher started %d ranks, and none of the grids %v is of that size", o.World, all)
+			return nil, fmt.Errorf("bench scaling: the launcher started %d ranks, and none of the grids %v is of that size", o.World.Size(), all)
 		}
 	}
 	return todo, nil
@@ -146,7 +154,7 @@ func (o *ScalingOptions) configure(cfg *config.Run, g grid.Grid) (*config.Run, e
 	t.TrainIters, t.TrainSamples, t.TrainTokens = config.Count(o.Warmup+o.Steps), 0, 0
 	t.DecayStyle, t.DecayIters, t.WarmupIters, t.WarmupSamples, t.WarmupFraction = config.DecayConstant, 0, 0, 0, 0
 	run.Stages, run.Data, run.Tokenizer = []config.Stage{s}, config.Data{Mock: true}, config.Tokenizer{Type: config.TokenizerNone}
-	if run.WorldSize = g.World(); o.World == 0 {
+	if run.WorldSize, run.LocalRanks = g.World(), 1; o.World == nil {
 		run.WorldSize, run.LocalRanks = 0, g.World()
 		if run.ThreadsPerRank == 0 { // the same for every grid, or the larger ones would have less of a processor
 			largest := slices.MaxFunc(o.Grids, func(a, b grid.Grid) int { return a.World() - b.World() })
@@ -156,20 +164,28 @@ func (o *ScalingOptions) configure(cfg *config.Run, g grid.Grid) (*config.Run, e
 	return config.Parse("bench scaling", run.Resolved(), nil, nil)
 }
 
-// measure is nil in a process none of whose ranks leads.
-func (o *ScalingOptions) measure(ctx context.Context, cfg *config.Run, g grid.Grid) (*report.ScalingPoint, error) {
-	threads := threadsPerRank(cfg)
-	peak, m, err := measureWithPeak(ctx, cfg, threads*cfg.LocalRanks, o.Warmup, o.Steps)
-	if err != nil || len(m.Steps) == 0 {
+// measure is nil in a process without rank 0. rank is this process's in a world that runs, nil for goroutines.
+func (o *ScalingOptions) measure(ctx context.Context, cfg *config.Run, g grid.Grid, rank comm.Communicator) (*report.ScalingPoint, error) {
+	var world comm.World
+	places := 1
+	if rank != nil {
+		world = held{o.World, rank}
+		var err error
+		if places, err = nodes(rank); err != nil {
+			return nil, err
+		}
+	}
+	peak, m, err := measureWithPeak(ctx, cfg, world, o.Warmup, o.Steps)
+	if err != nil || m == nil {
 		return nil, err
 	}
 	s, f := &cfg.Stages[0], flops.PaLM()
 	p := &report.ScalingPoint{
-		Scaling: o.Kind, Nodes: max(o.Nodes, 1), Ranks: g.World(), TP: g.TP, PP: g.PP, Chunks: max(g.Chunks, 1), DP: g.DP,
+		Scaling: o.Kind, Nodes: places, Ranks: g.World(), TP: g.TP, PP: g.PP, Chunks: max(g.Chunks, 1), DP: g.DP,
 		MicroSize: s.Train.MicroBatchSize, BatchSize: s.Train.GlobalBatchSize, SeqLength: s.Train.SeqLength,
-		PeakTFLOPs: peak / float64(cfg.LocalRanks) / 1e12,
-		Model:      describe(cfg), Parameters: int64(s.Model.ParameterCount()), FLOPsFormula: f.Name,
-		Backend: m.Backend, Precision: cfg.Precision.ParamsDType, ThreadsPerRank: threads,
+		PeakTFLOPs: peak / 1e12, Bubble: m.Bubble, BubbleForetold: m.BubbleForetold,
+		Model: describe(cfg), Parameters: int64(s.Model.ParameterCount()), FLOPsFormula: f.Name,
+		Backend: m.Backend, Precision: cfg.Precision.ParamsDType, ThreadsPerRank: m.Threads,
 		Machine: fmt.Sprintf("%s, %d processors", cpuid.CPU.BrandName, processors()), Program: "cambium " + o.Version, Job: o.Job,
 	}
 	if g.PP > 1 {
@@ -208,7 +224,7 @@ func describe(cfg *config.Run) string {
 
 // oversubscribed tells whether threads of the point's ranks share processors. A launcher may have bound a process to some of them.
 func (o *ScalingOptions) oversubscribed(p *report.ScalingPoint) bool {
-	if bound := runtime.NumCPU() < processors(); o.World > 0 && bound {
+	if bound := runtime.NumCPU() < processors(); o.World != nil && bound {
 		return p.ThreadsPerRank > runtime.NumCPU()
 	}
 	return (p.Ranks+p.Nodes-1)/p.Nodes*p.ThreadsPerRank > min(processors(), runtime.NumCPU())
@@ -221,81 +237,4 @@ func processors() int {
 		return n
 	}
 	return runtime.NumCPU()
-}
-
-// pointFormat marks the files of points among others.
-const pointFormat = "cambium scaling point 1"
-
-type pointFile struct {
-	Format string `json:"format"`
-	*report.ScalingPoint
-}
-
-func (o *ScalingOptions) file(g grid.Grid) string {
-	return fmt.Sprintf("%s-%04d-tp%d-pp%dx%d-dp%d.json", o.Kind, g.World(), g.TP, g.PP, max(g.Chunks, 1), g.DP)
-}
-
-func writePoint(path string, p *report.ScalingPoint) error {
-	text, err := json.MarshalIndent(pointFile{pointFormat, p}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return renameio.WriteFile(path, append(text, '\n'), 0o644)
-}
-
-// Collect reads all points in and below dir and draws a table and figures of each kind of scaling there is (weak-scaling.* and
-// strong-scaling.*, report.Scaling) into dir. It returns the tables as text.
-func Collect(dir string) (string, error) {
-	kinds := map[string][]*report.ScalingPoint{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".json" {
-			return err
-		}
-		p, err := readPoint(path)
-		if err != nil || p == nil {
-			return err
-		}
-		if all := kinds[p.Scaling]; len(all) > 0 {
-			if q := all[0]; p.Backend != q.Backend || p.Precision != q.Precision || p.FLOPsFormula != q.FLOPsFormula {
-				return fmt.Errorf("%s was measured with %s, %s, formula %s, others with %s, %s, %s: they cannot stand in one table, so want a folder for each",
-					path, p.Backend, p.Precision, p.FLOPsFormula, q.Backend, q.Precision, q.FLOPsFormula)
-			}
-		}
-		kinds[p.Scaling] = append(kinds[p.Scaling], p)
-		return nil
-	})
-	if err != nil {
-		return "", err
-	}
-	var tables []string
-	for _, kind := range []string{report.StrongScaling, report.WeakScaling} {
-		if points := kinds[kind]; len(points) > 0 {
-			table, err := report.Scaling(dir, kind+"-scaling", points)
-			if err != nil {
-				return "", err
-			}
-			tables = append(tables, table)
-		}
-	}
-	if len(tables) == 0 {
-		return "", fmt.Errorf("%s: no points of a scaling bench are here: want a folder that cambium bench scaling has written to", dir)
-	}
-	return strings.Join(tables, "\n"), nil
-}
-
-// readPoint is nil for a file of something else.
-func readPoint(path string) (*report.ScalingPoint, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	f := pointFile{ScalingPoint: &report.ScalingPoint{}}
-	if json.Unmarshal(text, &f) != nil || f.Format != pointFormat {
-		return nil, nil
-	}
-	p := f.ScalingPoint
-	if p.Ranks < 1 || len(p.StepMS) == 0 || !(p.MedianMS > 0) || !(p.TFLOPs > 0) || p.Scaling != report.WeakScaling && p.Scaling != report.StrongScaling {
-		return nil, fmt.Errorf("%s: not a whole point: want one as cambium bench scaling writes it", path)
-	}
-	return p, nil
 }

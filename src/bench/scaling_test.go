@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"cambium/src/comm/local"
 	"cambium/src/config"
 	"cambium/src/report"
 )
@@ -109,12 +110,12 @@ func TestTheElementsOfAJobArrayMakeOneTable(t *testing.T) {
 
 func TestALauncherMeasuresWhatFitsItsRanks(t *testing.T) {
 	_, o := scalingOptions(t, report.WeakScaling, "dp1,dp2,tp2,tp2dp2")
-	o.World = 2
+	o.World = local.NewWorld(2)
 	todo, err := o.todo()
 	if err != nil || len(todo) != 2 || todo[0].DP != 2 || todo[1].TP != 2 {
 		t.Errorf("of 2 ranks: %v, %v", todo, err)
 	}
-	o.World = 3
+	o.World = local.NewWorld(3)
 	if _, err := o.todo(); err == nil || !strings.Contains(err.Error(), "started 3 ranks") {
 		t.Error(err)
 	}

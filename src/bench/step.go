@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 
+	"cambium/src/comm"
 	"cambium/src/config"
 	"cambium/src/flops"
 )
@@ -17,8 +18,8 @@ type StepResult struct {
 	Program      string    `json:"program"`
 	Backend      string    `json:"backend"`
 	Parameters   int       `json:"parameters"`
-	Tokens       int       `json:"tokens"`  // of a step, over all ranks
-	Ranks        int       `json:"ranks"`   // goroutines of one process
+	Tokens       int       `json:"tokens"` // of a step, over all ranks
+	Ranks        int       `json:"ranks"`
 	Threads      int       `json:"threads"` // over all ranks
 	StepMS       []float64 `json:"step_ms"`
 	MedianMS     float64   `json:"step_ms_median"`
@@ -32,21 +33,21 @@ type StepResult struct {
 	Go           string    `json:"go"`
 }
 
-// Step times steps of the first stage of cfg on synthetic tokens, after warmup steps that do not count.
-func Step(ctx context.Context, cfg *config.Run, version string, warmup, steps int) (*StepResult, error) {
+// Step times steps of the first stage of cfg on synthetic tokens, after warmup steps that do not count. The ranks are those
+// of a world, or goroutines when it is nil; where rank 0 is not, the result is nil.
+func Step(ctx context.Context, cfg *config.Run, world comm.World, version string, warmup, steps int) (*StepResult, error) {
 	if steps < 1 || warmup < 0 {
 		return nil, fmt.Errorf("bench step: %d steps after %d warm-up steps: want at least 1 after at least 0", steps, warmup)
 	}
-	threads := threadsPerRank(cfg) * cfg.LocalRanks
-	peak, m, err := measureWithPeak(ctx, cfg, threads, warmup, steps)
-	if err != nil {
+	peak, m, err := measureWithPeak(ctx, cfg, world, warmup, steps)
+	if err != nil || m == nil {
 		return nil, err
 	}
 	s, f := &cfg.Stages[0], flops.PaLM()
 	r := &StepResult{
 		Program: "cambium " + version, Backend: m.Backend, Parameters: s.Model.ParameterCount(), Tokens: int(s.TokensPerIteration()),
-		Ranks: m.World, Threads: threads, FLOPsFormula: f.Name, Loss: m.Loss, Go: runtime.Version(),
-		PeakGFLOPs: peak / 1e9,
+		Ranks: m.World, Threads: m.Threads * m.World, FLOPsFormula: f.Name, Loss: m.Loss, Go: runtime.Version(),
+		PeakGFLOPs: peak * float64(m.World) / 1e9,
 	}
 	for _, d := range m.Steps {
 		r.StepMS = append(r.StepMS, round(1e3*d.Seconds(), 2))

@@ -42,6 +42,10 @@ type ScalingPoint struct {
 	PeakTFLOPs   float64   `json:"peak_tflops_a_rank"` // 0: unknown
 	MemoryBytes  int64     `json:"memory_bytes_a_rank"`
 
+	// The share of time in which pipeline stages compute nothing, measured and as the schedule foretells it; 0 with one stage.
+	Bubble         float64 `json:"bubble"`
+	BubbleForetold float64 `json:"bubble_foretold"`
+
 	// Where and how; points that agree in all of it but the machine can stand in one table.
 	Model          string `json:"model"`
 	Parameters     int64  `json:"parameters"`
@@ -322,7 +326,7 @@ func (s scaling) csv() []byte {
 	head := []string{
 		"scaling", "nodes", "ranks", "tensor_model_parallel_size", "pipeline_model_parallel_size", "virtual_pipeline_stages", "data_parallel_size", "micro_batch_size",
 		"global_batch_size", "seq_length", "step_ms_median", "step_ms_iqr", "tokens_per_sec", "tokens_per_sec_a_rank", "tflops_a_rank", "peak_tflops_a_rank", "mfu",
-		"memory_bytes_a_rank", "efficiency", "parameters", "model",
+		"memory_bytes_a_rank", "bubble", "bubble_foretold", "efficiency", "parameters", "model",
 	}
 	_ = w.Write(head) // into memory: cannot fail, and neither can what follows
 	number := func(x float64) string {
@@ -336,7 +340,7 @@ func (s scaling) csv() []byte {
 		for _, n := range []int{p.Nodes, p.Ranks, p.TP, p.PP, max(p.Chunks, 1), p.DP, p.MicroSize, p.BatchSize, p.SeqLength} {
 			row = append(row, strconv.Itoa(n))
 		}
-		for _, x := range []float64{p.MedianMS, p.IQRMS, p.TokensPerSec, p.TokensPerSec / float64(p.Ranks), p.TFLOPs, p.PeakTFLOPs, p.TFLOPs / s.peak, float64(p.MemoryBytes), s.efficiency(p), float64(p.Parameters)} {
+		for _, x := range []float64{p.MedianMS, p.IQRMS, p.TokensPerSec, p.TokensPerSec / float64(p.Ranks), p.TFLOPs, p.PeakTFLOPs, p.TFLOPs / s.peak, float64(p.MemoryBytes), p.Bubble, p.BubbleForetold, s.efficiency(p), float64(p.Parameters)} {
 			row = append(row, number(x))
 		}
 		_ = w.Write(append(row, p.Model))

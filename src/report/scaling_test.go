@@ -64,7 +64,7 @@ func TestScalingGivesTheTableThatPapersHave(t *testing.T) {
 	if err != nil || len(rows) != 11 {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
-	if got := strings.Join(rows[1], " "); got != "weak 1 8 1 1 1 8 1 8 1000 20 4 400000 50000 400 989 0.4044489383215369 61234000000 1 1300000000 24 layers x 2048" {
+	if got := strings.Join(rows[1], " "); got != "weak 1 8 1 1 1 8 1 8 1000 20 4 400000 50000 400 989 0.4044489383215369 61234000000 0 0 1 1300000000 24 layers x 2048" {
 		t.Errorf("first row of the CSV: %s", got)
 	}
 }

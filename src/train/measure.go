@@ -13,6 +13,7 @@ import (
 type Measurement struct {
 	Backend string
 	World   int
+	Threads int             // of a rank's backend
 	Steps   []time.Duration // of the leading rank, which waits for the others in every step
 	Loss    float64         // of the last step
 	Peak    map[string]int  // bytes that the leading rank had allocated at most, by label at the end
@@ -88,7 +89,7 @@ func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err 
 	if !r.leads() {
 		return nil
 	}
-	m.Backend, m.Peak = r.backend.Name(), r.backend.Usage().ByLabel
+	m.Backend, m.Threads, m.Peak = r.backend.Name(), j.backendOptions().Workers, r.backend.Usage().ByLabel
 	if !j.clock {
 		return nil
 	}

@@ -71,7 +71,7 @@ var arrows = map[string][]string{
 		"arch", "backend", "backend/cpu", "checkpoint", "comm", "comm/local", "config", "data", "eval", "execute", "flops", "grid",
 		"growth", "layout", "model", "optim", "pipeline", "report", "schedule", "telemetry", "tensor", "tokenizer",
 	},
-	"bench": {"backend/cpu", "config", "flops", "grid", "pipeline", "report", "telemetry", "train"},
+	"bench": {"backend/cpu", "comm", "config", "flops", "grid", "pipeline", "report", "telemetry", "train"},
 }
 
 // imports lists, for every package below src, the packages that its files import; test files count apart.

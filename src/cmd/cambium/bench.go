@@ -35,15 +35,19 @@ func benchStepCommand() *cobra.Command {
 		if *steps < 1 || *warmup < 0 {
 			return usageError{fmt.Errorf("bench step: --steps %d, --warmup %d: want at least 1 and at least 0", *steps, *warmup)}
 		}
-		cfg, err := run.required(c, "data.mock=true")
+		cfg, err := run.launched(c, "data.mock=true")
 		if err != nil {
 			return err
 		}
 		if err := fillVocab(cfg); err != nil {
 			return err
 		}
-		r, err := bench.Step(c.Context(), cfg, build().Version, *warmup, *steps)
+		world, err := launchedWorld()
 		if err != nil {
+			return err
+		}
+		r, err := bench.Step(c.Context(), cfg, world, build().Version, *warmup, *steps)
+		if err != nil || r == nil { // nil: another process tells
 			return err
 		}
 		if *asJSON {

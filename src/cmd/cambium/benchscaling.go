@@ -3,11 +3,12 @@ package main
 import (
 	"fmt"
 	"os"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"cambium/src/bench"
+	"cambium/src/comm"
+	"cambium/src/launch"
 	"cambium/src/report"
 )
 
@@ -62,7 +63,10 @@ func measureScaling(c *cobra.Command, run runFlags, o *bench.ScalingOptions, gri
 	if err := fillVocab(cfg); err != nil {
 		return err
 	}
-	o.Version, o.Job, o.Nodes = build().Version, os.Getenv("SLURM_JOB_ID"), nodes()
+	o.Version, o.Job = build().Version, os.Getenv("SLURM_JOB_ID")
+	if o.World, err = launchedWorld(); err != nil {
+		return err
+	}
 	table, err := bench.Scaling(c.Context(), cfg, *o, c.ErrOrStderr())
 	if err != nil {
 		return err
@@ -71,17 +75,11 @@ func measureScaling(c *cobra.Command, run runFlags, o *bench.ScalingOptions, gri
 	return err
 }
 
-// nodes is how many nodes the launcher of this process used, as far as it says.
-func nodes() int {
-	for _, name := range []string{"SLURM_STEP_NUM_NODES", "SLURM_NNODES"} {
-		if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
-			return n
-		}
+// launchedWorld are the ranks that mpirun or srun started, nil where nobody started several.
+func launchedWorld() (comm.World, error) {
+	n, err := launch.Size()
+	if err != nil || n == 1 {
+		return nil, err
 	}
-	size, err1 := strconv.Atoi(os.Getenv("OMPI_COMM_WORLD_SIZE"))
-	local, err2 := strconv.Atoi(os.Getenv("OMPI_COMM_WORLD_LOCAL_SIZE"))
-	if err1 != nil || err2 != nil || local < 1 {
-		return 1
-	}
-	return max((size+local-1)/local, 1)
+	return launch.Open(launch.Options{WorldSize: n, LocalRanks: 1})
 }
