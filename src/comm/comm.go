@@ -26,7 +26,8 @@ type Message struct {
 // the hang report give together with the ranks that are missing. A failure surfaces at Stream.Sync.
 //
 // Lists of tensors are parts of one message: a call with many parts costs one rendezvous. Rank r's part i and its
-// counterpart on every other rank have the same shape; parts may have gaps between rows.
+// counterpart on every other rank have the same shape; parts may have gaps between rows. A call has read its lists when it
+// returns: the caller may fill them again for the next one.
 type Communicator interface {
 	Rank() int
 	Size() int

@@ -13,8 +13,6 @@ import (
 // Without sequence parallelism the residual stream is on every rank, and the parts are all-reduced. With it
 // (arXiv 2205.05198, section 4.2.2) each rank has N/size rows of the stream and of the norms; inputs are all-gathered
 // into Wide, parts are made there and reduce-scattered. The sums are the same.
-//
-// The two methods that talk hand over slices that the next call uses again: a Communicator reads them before it returns.
 type shares struct {
 	comm       comm.Communicator
 	size, rank int

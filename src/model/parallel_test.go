@@ -8,6 +8,7 @@ import (
 	"cambium/src/arch"
 	"cambium/src/model"
 	"cambium/src/tensor"
+	"pgregory.net/rapid"
 )
 
 // shapes are small models of three families whose heads, key/value groups and FFN units can be split by four.
@@ -98,6 +99,37 @@ func TestEveryGridGivesTheLossesAndGradientsOfOneRank(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The same for models and ramps of any shape. They are worse conditioned than real ones, so the bound is wider.
+func TestAnyModelOnAnyGridGivesOneRanksGradients(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m, k := anyModel(t)
+		j := job{mask: k, micro: 2, chunks: 1}
+		j.tp = rapid.SampledFrom([]int{1, 2, 4}).Draw(t, "tp")
+		j.pp = rapid.IntRange(1, m.NumLayers).Draw(t, "pp")
+		j.sequence = rapid.Bool().Draw(t, "sequence parallel")
+		if j.split = rapid.Bool().Draw(t, "split"); !j.split {
+			j.recompute = model.Recompute(rapid.IntRange(0, 2).Draw(t, "recompute"))
+		}
+		m.NumAttentionHeads, m.NumQueryGroups, m.FFNHiddenSize = m.NumAttentionHeads*j.tp, m.NumQueryGroups*j.tp, m.FFNHiddenSize*j.tp
+		m.MaxPositions = jobSeq
+		j.m = m
+		got, err := j.run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := job{m: m, mask: k, tp: 1, pp: 1, micro: 2}.run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, at := apart(got, want); !(d < 1e-4) {
+			t.Errorf("%v: gradient of %s differs by %.1e", j, at, d)
+		}
+		if d := lossesApart(got, want); !(d < 1e-4) {
+			t.Errorf("%v: losses differ by %.1e", j, d)
+		}
+	})
 }
 
 // grids are ways to spread a model over up to eight ranks.
