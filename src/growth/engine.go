@@ -58,15 +58,18 @@ type Stats struct {
 	Seconds                     float64 // from the call of Grow on this rank until all have finished
 }
 
-// Commit frees the old state.
-func (g *Grown) Commit() { g.old.Close() }
+// Commit frees the old state and then allocates the gradients of the grown one: both states' gradients are never there together.
+func (g *Grown) Commit() error {
+	g.old.Close()
+	return g.Params.AllocateGrads()
+}
 
 // Abort frees the grown state; the old one goes on.
 func (g *Grown) Abort() { g.State.Close() }
 
 // Grow makes the larger state that the plan describes, on all ranks together, and waits for it. The old state is read
 // only, and stays until Commit, so that a probe can be compared and training can go on with it if anything fails. So the
-// peak is old state + new state + staging. Weights, master weights and moments go along the boxes of layout.Plan, tensor
+// peak is old state + new weights and optimizer state + staging; the gradients of the new state are allocated by Commit. Weights, master weights and moments go along the boxes of layout.Plan, tensor
 // by tensor: what stays on a rank is copied on its device, the rest travels in all-to-all messages of bounded size. New
 // entries are drawn where they will live. A failure on one rank fails on all.
 func Grow(j Job) (*Grown, error) {
@@ -74,7 +77,7 @@ func Grow(j Job) (*Grown, error) {
 	if j.Staging <= 0 {
 		j.Staging = defaultStaging
 	}
-	e := &engine{Job: j, world: j.Parallel.World, rank: j.Parallel.World.Rank()}
+	e := &engine{Job: j, world: j.Parallel.World, rank: j.Parallel.World.Rank(), dtype: j.Old.Params.DType(), masters: j.Old.Optimizer.Masters()}
 	g, err := e.grow()
 	if e.staging != nil {
 		j.Backend.Free(e.staging)
@@ -97,6 +100,8 @@ type engine struct {
 	Job
 	world                  comm.Communicator
 	rank                   int
+	dtype                  tensor.DType // of the weights
+	masters                bool         // master weights are apart
 	new                    State
 	oldW, newW, oldO, newO layout.Layout
 	routes                 []*route
@@ -105,7 +110,7 @@ type engine struct {
 	meansOf                string
 	hiddenMeans            []float32
 	host                   []float32 // initial values on their way to the device
-	moved, bound           int64
+	traffic                Traffic
 }
 
 func (e *engine) grow() (*Grown, error) {
@@ -133,7 +138,8 @@ func (e *engine) grow() (*Grown, error) {
 	if err := e.agree(e.new.Optimizer.Restore(e.Stream, counters)); err != nil {
 		return nil, err
 	}
-	s := Stats{BytesMoved: e.moved, BytesLowerBound: e.bound, StagingBytes: e.stagingBytes()}
+	moved := e.traffic.Total()
+	s := Stats{BytesMoved: moved.Bytes, BytesLowerBound: moved.LowerBound, StagingBytes: e.stagingBytes()}
 	return &Grown{State: e.new, Stats: s, old: e.Old}, nil
 }
 
@@ -158,7 +164,7 @@ func (e *engine) plan() (err error) {
 }
 
 func (e *engine) allocate() (err error) {
-	o := model.ParamOptions{DType: e.Old.Params.DType(), Grads: true}
+	o := model.ParamOptions{DType: e.dtype, Grads: true, Later: true}
 	if e.new.Params, err = model.NewParams(e.Backend, e.newW, e.rank, o); err != nil {
 		return err
 	}
@@ -178,7 +184,7 @@ func (e *engine) stagingBytes() int {
 	for _, r := range e.routes {
 		n = max(n, (r.out+r.in)*r.dtype.Size())
 	}
-	if e.Old.Params.DType() != tensor.F32 {
+	if e.masters {
 		for _, f := range e.fills {
 			n = max(n, min(f.Box.Volume(), e.chunk(f.Box))*tensor.F32.Size())
 		}

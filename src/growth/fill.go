@@ -22,13 +22,12 @@ func (e *engine) planFills() error {
 	if err != nil {
 		return err
 	}
-	masters := e.Old.Optimizer.Masters()
 	for _, f := range fills {
-		if f.Rank == e.rank && !f.Padding && !(masters && e.scaled(e.newW.Tensors[f.Tensor])) {
+		if f.Rank == e.rank && !f.Padding && !(e.masters && e.scaled(e.newW.Tensors[f.Tensor])) {
 			e.fills = append(e.fills, filling{Fill: f})
 		}
 	}
-	if !masters {
+	if !e.masters {
 		return nil
 	}
 	if fills, err = layout.Uncovered(e.oldO, e.newO, e.Plan.Weights); err != nil {

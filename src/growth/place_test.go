@@ -151,7 +151,12 @@ func (r *place) grow(to arch.Model, g grid.Grid, o growth.Options, n int) (*grow
 	sent, both := r.sent.Load()-before, r.b.Usage()
 	must(r.world.Barrier("counted"))
 	s := grown.Stats
-	exact := r.state.Params.DType() == tensor.F32 || plan.Factor(arch.Tensor{Role: arch.Gain}) == 1
+	dtype := r.state.Params.DType()
+	traffic, staging, err := growth.Measure(plan, r.groups.GridLayout.Grid, g, dtype, r.world.Rank())
+	if total := traffic.Total(); err != nil || total != (growth.Moved{Bytes: s.BytesMoved, LowerBound: s.BytesLowerBound}) || r.staging == 0 && staging != s.StagingBytes {
+		return nil, fmt.Errorf("measured %+v with staging of %d (%v), it was %+v", traffic, staging, err, s)
+	}
+	exact := dtype == tensor.F32 || plan.Factor(arch.Tensor{Role: arch.Gain}) == 1
 	switch {
 	case sent != s.BytesMoved:
 		return nil, fmt.Errorf("%d bytes left their ranks, the stats say %d", sent, s.BytesMoved)
@@ -162,7 +167,9 @@ func (r *place) grow(to arch.Model, g grid.Grid, o growth.Options, n int) (*grow
 	case !(s.Seconds > 0):
 		return nil, fmt.Errorf("growth took %g seconds", s.Seconds)
 	}
-	grown.Commit()
+	if err := grown.Commit(); err != nil {
+		return nil, err
+	}
 	r.state, r.arch, r.f, r.groups, r.pp = grown.State, to, plan.Function, next, pp
 	return plan, nil
 }

@@ -121,7 +121,9 @@ func (r *rig) grow(to arch.Model, o growth.Options, n int) (*growth.Plan, growth
 	if err != nil {
 		return nil, growth.Stats{}, err
 	}
-	g.Commit()
+	if err := g.Commit(); err != nil {
+		return nil, growth.Stats{}, err
+	}
 	r.state, r.arch, r.f = g.State, plan.To, plan.Function
 	r.bind()
 	return plan, g.Stats, nil
@@ -131,6 +133,9 @@ func (r *rig) grow(to arch.Model, o growth.Options, n int) (*growth.Plan, growth
 func (r *rig) beside(plan *growth.Plan) (big *rig, drop func(), err error) {
 	g, err := growth.Grow(growth.Job{Plan: plan, Backend: r.b, Stream: r.s, Parallel: r.parallel(plan.To), Old: r.state, Seed: 11})
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := g.Params.AllocateGrads(); err != nil {
 		return nil, nil, err
 	}
 	copied := *r

@@ -37,27 +37,26 @@ const weights = "weights"
 
 // planRoutes plans all moves. Masters go where weights go, into the boxes of the optimizer.
 func (e *engine) planRoutes() error {
-	p, dtype := e.Plan, e.Old.Params.DType()
-	masters := e.Old.Optimizer.Masters()
+	p, t := e.Plan, &e.traffic
 	travels := func(t arch.Tensor) bool { return !p.silent(t) }
-	if masters {
+	if e.masters {
 		travels = func(t arch.Tensor) bool { return !p.silent(t) && !e.scaled(t) } // those follow from their masters
 	}
-	if err := e.addRoute(dtype, e.oldW, e.newW, p.Weights, travels, weights); err != nil {
+	if err := e.addRoute(&t.Weights, e.dtype, e.oldW, e.newW, p.Weights, travels, weights); err != nil {
 		return err
 	}
-	if masters {
-		e.moved += e.published(dtype)
-		if err := e.addBound(dtype, e.oldW, e.newW, p.Weights, e.scaled, 1); err != nil {
+	if e.masters {
+		t.Weights.Bytes += e.published(e.dtype)
+		if err := t.Weights.addBound(e.dtype, e.oldW, e.newW, p.Weights, e.scaled, 1); err != nil {
 			return err
 		}
 		heirs := func(t arch.Tensor) bool { return !p.silent(t) }
-		if err := e.addRoute(tensor.F32, e.oldO, e.newO, p.Weights, heirs, optim.Weight); err != nil {
+		if err := e.addRoute(&t.Masters, tensor.F32, e.oldO, e.newO, p.Weights, heirs, optim.Weight); err != nil {
 			return err
 		}
 	}
 	all := func(arch.Tensor) bool { return true }
-	return e.addRoute(tensor.F32, e.oldO, e.newO, p.State, all, optim.ExpAvg, optim.ExpAvgSq)
+	return e.addRoute(&t.Moments, tensor.F32, e.oldO, e.newO, p.State, all, optim.ExpAvg, optim.ExpAvgSq)
 }
 
 // published is the number of bytes that PublishSome sends: each owner's rows of what was multiplied, to its dp group.
@@ -74,8 +73,8 @@ func (e *engine) published(dtype tensor.DType) int64 {
 	return int64(n * dtype.Size())
 }
 
-// addRoute plans the moves of the parameters that keep wants, and gives them to one route a kind.
-func (e *engine) addRoute(dtype tensor.DType, from, to layout.Layout, embed layout.Embedding, keep func(arch.Tensor) bool, kinds ...string) error {
+// addRoute plans the moves of the parameters that keep wants, gives them to one route a kind, and counts them.
+func (e *engine) addRoute(count *Moved, dtype tensor.DType, from, to layout.Layout, embed layout.Embedding, keep func(arch.Tensor) bool, kinds ...string) error {
 	moves, err := layout.Plan(from, to, embed)
 	if err != nil {
 		return err
@@ -89,14 +88,14 @@ func (e *engine) addRoute(dtype tensor.DType, from, to layout.Layout, embed layo
 	times := e.timetable(wanted, max(e.Staging/dtype.Size(), 1))
 	for _, kind := range kinds {
 		e.routes = append(e.routes, &route{kind: kind, from: from, to: to, dtype: dtype, timetable: times})
-		e.moved += int64(times.moved * dtype.Size())
+		count.Bytes += int64(times.moved * dtype.Size())
 	}
-	return e.addBound(dtype, from, to, embed, keep, len(kinds))
+	return count.addBound(dtype, from, to, embed, keep, len(kinds))
 }
 
-func (e *engine) addBound(dtype tensor.DType, from, to layout.Layout, embed layout.Embedding, keep func(arch.Tensor) bool, kinds int) error {
+func (m *Moved) addBound(dtype tensor.DType, from, to layout.Layout, embed layout.Embedding, keep func(arch.Tensor) bool, kinds int) error {
 	bound, err := layout.LowerBoundOf(from, to, embed, kinds*dtype.Size(), keep)
-	e.bound += bound
+	m.LowerBound += bound
 	return err
 }
 
@@ -106,7 +105,7 @@ func (e *engine) addBound(dtype tensor.DType, from, to layout.Layout, embed layo
 func (e *engine) timetable(moves []layout.Transfer, limit int) *timetable {
 	t := &timetable{}
 	type door struct{ message, elements int }
-	out, in := make([]door, e.world.Size()), make([]door, e.world.Size())
+	out, in := make([]door, e.newO.Grid.World()), make([]door, e.newO.Grid.World())
 	for _, whole := range moves {
 		if whole.Local() {
 			if whole.SrcRank == e.rank {

@@ -27,6 +27,7 @@ type Params struct {
 	offsets        []int          // first element of each shard in its block
 	length         int            // elements of a block, gaps included
 	weights, grads *tensor.Memory // grads is nil without gradients
+	gradBlock      *tensor.Memory // what grads shows; nil until it is allocated
 	kept           [][2]int       // element ranges that a backward pass never overwrites: see RenewGrads
 	renewed        []bool         // by group: the next backward pass overwrites the matrices' gradients
 }
@@ -35,6 +36,7 @@ type Params struct {
 type ParamOptions struct {
 	DType tensor.DType // of the weights, and so of the activations: fp32 (the zero value), bf16 or fp16
 	Grads bool         // fp32 gradients beside the weights
+	Later bool         // gradients have their places, and memory from AllocateGrads on
 }
 
 // NewParams allocates what a rank holds of a layout made by layout.Weights, all zero, in memory labelled "weights" and "gradients".
@@ -51,11 +53,28 @@ func NewParams(b backend.Backend, l layout.Layout, rank int, o ParamOptions) (*P
 	if !o.Grads {
 		return p, nil
 	}
-	if p.grads, err = b.Alloc("gradients", p.length*tensor.F32.Size()); err != nil {
-		b.Free(p.weights)
-		return nil, fmt.Errorf("model: gradients: %w", err)
+	p.grads = &tensor.Memory{Bytes: p.length * tensor.F32.Size()}
+	if !o.Later {
+		if err := p.AllocateGrads(); err != nil {
+			b.Free(p.weights)
+			return nil, err
+		}
 	}
 	return p, nil
+}
+
+// AllocateGrads gives the gradients their memory, all zero, where ParamOptions.Later put it off; else it does nothing. Tensors
+// that were taken before then show it.
+func (p *Params) AllocateGrads() error {
+	if p.grads == nil || p.gradBlock != nil {
+		return nil
+	}
+	block, err := p.backend.Alloc("gradients", p.grads.Bytes)
+	if err != nil {
+		return fmt.Errorf("model: gradients: %w", err)
+	}
+	p.gradBlock, *p.grads = block, *block
+	return nil
 }
 
 // place lists the shards and gives each its offset.
@@ -127,12 +146,12 @@ func (p *Params) SequencePartial() []string {
 
 // Close frees the memory. No operation that uses it may be in flight.
 func (p *Params) Close() {
-	for _, m := range []*tensor.Memory{p.weights, p.grads} {
+	for _, m := range []*tensor.Memory{p.weights, p.gradBlock} {
 		if m != nil {
 			p.backend.Free(m)
 		}
 	}
-	p.weights, p.grads = nil, nil
+	p.weights, p.grads, p.gradBlock = nil, nil, nil
 }
 
 func (p *Params) flat(mem *tensor.Memory, d tensor.DType) tensor.Tensor {

@@ -45,7 +45,9 @@ func (r *rank) grow() error {
 		return r.stay(err)
 	}
 	from := r.groups.grid
-	grown.Commit()
+	if err := grown.Commit(); err != nil {
+		return fmt.Errorf("growth to stage %q: %w", r.cfg.Stages[next].Name, err)
+	}
 	r.state, r.stage, r.function, r.groups = grown.State, next, r.functions[next], to
 	if err := r.build(); err != nil {
 		return err
