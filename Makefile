@@ -9,7 +9,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 export CGO_ENABLED ?= $(shell command -v cc >/dev/null 2>&1 && echo 1 || echo 0)
 
 .DEFAULT_GOAL := build
-.PHONY: help train build test test-short test-race test-arm64 lint fmt bench clean
+.PHONY: help train build mpi test test-short test-race test-arm64 lint fmt bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,6 +20,10 @@ train: build ## the main job: a GPT that grows twice while it learns Go's own so
 
 build: setup ## bin/cambium
 	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cambium ./src/cmd/cambium
+
+mpi: setup ## bin/cambium-mpi: the same program, whose ranks mpirun and srun start; with the MPI that MPICC= or the PATH gives
+	@cc=$$(.ci/mpi) && CC=$$cc CGO_ENABLED=1 $(GO) build -tags mpi -trimpath -ldflags '$(LDFLAGS)' -o bin/cambium-mpi ./src/cmd/cambium \
+	&& echo "bin/cambium-mpi: built with $$cc"
 
 .PHONY: setup
 setup:
@@ -42,6 +46,9 @@ lint: setup ## gofmt, go vet, staticcheck
 	@out=$$($$($(GO) env GOROOT)/bin/gofmt -l src tests bench); if [ -n "$$out" ]; then echo "not gofmt-clean:"; echo "$$out"; exit 1; fi
 	@$(GO) vet ./...
 	@$(GO) tool -modfile=tools.mod staticcheck ./...
+	@for cc in mpicc.openmpi mpicc.mpich; do if command -v $$cc >/dev/null; then \
+	CC=$$cc CGO_ENABLED=1 $(GO) vet -tags mpi ./src/mpi ./src/comm/mpi ./src/launch ./src/cmd/cambium || exit 1; \
+	CC=$$cc CGO_ENABLED=1 $(GO) tool -modfile=tools.mod staticcheck -tags mpi ./src/mpi ./src/comm/mpi ./src/launch || exit 1; fi; done
 
 fmt: setup ## gofmt everything
 	@$(GO) fmt ./...

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"os"
 
 	"cambium/src/comm"
@@ -26,5 +27,11 @@ func (o Options) wanted() int {
 
 // Place is what the environment says of this process.
 func Place() rendezvous.Place { return rendezvous.Find(os.LookupEnv, rendezvous.Given{}) }
+
+// Heard tells whether err is a failure of a rank in another process, which says it itself: once is enough.
+func Heard(err error) bool {
+	heard := (*comm.Elsewhere)(nil)
+	return errors.As(err, &heard)
+}
 
 func openLocal(o Options) comm.World { return local.NewWorld(o.wanted()) }

@@ -3,7 +3,6 @@
 package launch
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -60,7 +59,7 @@ func (w *world) Run(f func(comm.Communicator) error) error {
 	if err == nil {
 		return w.env.Finalize()
 	}
-	if heard := (*comm.Elsewhere)(nil); errors.As(err, &heard) {
+	if Heard(err) {
 		time.Sleep(lastWord)
 	}
 	return err
@@ -77,9 +76,14 @@ func (o Options) several(size int) error {
 	return nil
 }
 
+// forwarding is the time that launchers get to pass on what a rank wrote, before they hear that it has given up: MPICH's
+// drops what comes together with the end.
+const forwarding = 300 * time.Millisecond
+
 // Exit ends the process. While MPI is up a code other than 0 ends all ranks of the job.
 func Exit(code int) {
 	if code != 0 && mpi.Initialized() {
+		time.Sleep(forwarding)
 		mpi.Abort(code)
 	}
 	os.Exit(code)

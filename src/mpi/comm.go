@@ -33,7 +33,7 @@ func (c Comm) Rank() int { return c.rank }
 func (c Comm) Size() int { return c.size }
 
 // TagLimit is the largest tag.
-func (c Comm) TagLimit() int { return int(C.cm_tag_limit(c.h)) }
+func TagLimit() int { return int(C.cm_tag_limit()) }
 
 // Split makes communicators of the ranks with the same color, ordered by key, then by rank. A negative color takes part and
 // gets none. All ranks of c call it.

@@ -36,7 +36,7 @@ int cm_abort(cm_comm c, int code);
 cm_comm cm_world(void);
 int cm_library(char *text, int size);
 int cm_error_string(int code, char *text, int size, int *class);
-int cm_tag_limit(cm_comm c);
+int cm_tag_limit(void);
 double cm_wtime(void);
 void cm_yield(void);
 

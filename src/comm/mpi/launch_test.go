@@ -35,7 +35,11 @@ func (f flavour) build(t *testing.T) string {
 		}
 	}
 	program := filepath.Join(t.TempDir(), "ranks.test")
-	c := exec.Command("go", "test", "-c", "-tags", "mpi", "-o", program, ".")
+	args := []string{"test", "-c", "-tags", "mpi", "-o", program}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	c := exec.Command("go", append(args, ".")...)
 	c.Env = append(os.Environ(), "CC="+f.cc, "CGO_ENABLED=1")
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("go test -c with %s: %v\n%s", f.cc, err, out)
@@ -57,6 +61,9 @@ func TestRanksUnderMPI(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			program := f.build(t)
 			for _, n := range f.ranks {
+				if testing.Short() && n != 2 && n != 4 {
+					continue
+				}
 				t.Run(fmt.Sprint(n), func(t *testing.T) {
 					out, err := f.command(n, program, "-test.timeout=3m", "-test.v=false").CombinedOutput()
 					if err != nil {

@@ -50,7 +50,8 @@ type call struct {
 	op       comm.Op
 	dtype    tensor.DType
 	root     int
-	bad      error // what is wrong with the arguments
+	mark     uint32 // checksum of what must be the same on all ranks
+	bad      error  // what is wrong with the arguments
 	in, out  []flat
 	messages []message
 	work     func() error // does the call; one of the methods below
@@ -60,18 +61,10 @@ type call struct {
 // message is one transfer of an Exchange; its memory is in[i].
 type message struct {
 	send      bool
-	peer, tag int
+	peer, seq int
 }
 
-// Tags: the kind of transfer in the lowest bits, and a number, of the call or of the message, above. MPI promises 15 bits.
-// Far fewer calls of a group are under way at once than fit, and between two ranks messages with one tag keep their order.
-const (
-	tagKinds   = 4
-	messageTag = 2
-	tagNumbers = 1 << 13
-)
-
-func (c *call) tag(kind int) int { return c.seq%tagNumbers*tagKinds + kind }
+func (c *call) tag(kind int) int { return c.m.w.tag(c.seq, kind, c.mark) }
 
 func (c *call) title() string { return fmt.Sprintf("%s %q", c.what, c.name) }
 
@@ -96,7 +89,7 @@ func (m *member) take(what, name string) *call {
 		c = &call{m: m}
 		c.do = func() error { return c.run(c.work) }
 	}
-	c.what, c.name, c.op, c.dtype, c.root, c.bad = what, name, comm.Sum, tensor.F32, 0, nil
+	c.what, c.name, c.op, c.dtype, c.root, c.mark, c.bad = what, name, comm.Sum, tensor.F32, 0, 0, nil
 	return c
 }
 
@@ -280,7 +273,7 @@ func (m *member) post(s backend.Stream, what, name string, messages ...comm.Mess
 		if x.Send {
 			numbers = m.sent
 		}
-		c.messages = append(c.messages, message{x.Send, x.Peer, numbers[x.Peer]%tagNumbers*tagKinds + messageTag})
+		c.messages = append(c.messages, message{x.Send, x.Peer, numbers[x.Peer]})
 		numbers[x.Peer]++
 		c.set(&c.in[i], x.Parts...)
 	}

@@ -20,6 +20,7 @@ func (r *run) add(send bool, peer, tag int, f *flat, lo, hi int) {
 // allGather collects everyone's in[0] in out[q].
 func (c *call) allGather() error {
 	me, n := c.m.index, c.m.Size()
+	c.signLists(c.out)
 	r, err := c.flowing(2 * (n - 1))
 	if err != nil {
 		return err
@@ -44,7 +45,9 @@ func (c *call) allToAll() error {
 	defer r.end()
 	for d := 1; d < n; d++ {
 		from, to := (me+n-d)%n, (me+d)%n
+		c.sign(c.out[from].n)
 		r.add(false, from, c.tag(0), &c.out[from], 0, c.out[from].n)
+		c.sign(c.in[to].n)
 		r.add(true, to, c.tag(0), &c.in[to], 0, c.in[to].n)
 	}
 	c.out[me].copyFrom(&c.in[me])
@@ -54,6 +57,7 @@ func (c *call) allToAll() error {
 // broadcast: short messages go down a binomial tree; of long ones root gives every rank a share, and all exchange shares.
 func (c *call) broadcast() error {
 	f, me, n := &c.in[0], c.m.index, c.m.Size()
+	c.sign(f.n)
 	r, err := c.flowing(2 * n)
 	if err != nil {
 		return err
@@ -121,7 +125,7 @@ func (c *call) exchange() error {
 	}
 	defer r.end()
 	for i, x := range c.messages {
-		r.add(x.send, x.peer, x.tag, &c.in[i], 0, c.in[i].n)
+		r.add(x.send, x.peer, c.m.w.tag(x.seq, messageTag, hashInt(0, c.in[i].n)), &c.in[i], 0, c.in[i].n)
 	}
 	return r.flow(r.room.streams)
 }

@@ -41,6 +41,7 @@ func (c *call) allReduce() error {
 	case (n-1)*f.n <= smallBytes:
 		return c.allReduceSmall(f)
 	}
+	c.sign(f.n)
 	r, err := c.begin(8 * (n - 1))
 	if err != nil {
 		return err
@@ -180,6 +181,7 @@ func (c *call) allReduceSmall(f *flat) error {
 // reduceScatter sums what all ranks have for this one. in[q] goes to rank q.
 func (c *call) reduceScatter() error {
 	n := c.m.Size()
+	c.signLists(c.in)
 	r, err := c.begin(8 * (n - 1))
 	if err != nil {
 		return err

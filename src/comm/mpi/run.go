@@ -13,18 +13,19 @@ import (
 
 // run is the transfers of one call while it is under way. Transfers belong to generations, which are waited for by number.
 type run struct {
-	w     *World
-	m     *member
-	what  string // "all-reduce"
-	name  string
-	since time.Time
-	batch *mpi.Batch
-	slots []slot
-	free  []int
-	left  [generations]int // transfers under way
-	room  *room
-	pause pause
-	polls int
+	w      *World
+	m      *member
+	what   string // "all-reduce"
+	name   string
+	since  time.Time
+	looked time.Time // for messages that do not match
+	batch  *mpi.Batch
+	slots  []slot
+	free   []int
+	left   [generations]int // transfers under way
+	room   *room
+	pause  pause
+	polls  int
 }
 
 const generations = 4
@@ -34,6 +35,7 @@ type slot struct {
 	busy   bool
 	send   bool
 	peer   int
+	tag    int
 	gen    int
 	bytes  int
 	packed []byte // where the message lies when it is not in a tensor
@@ -102,7 +104,7 @@ func (r *run) end() {
 func (r *run) post(s slot, tag int, buf []byte) {
 	i := r.free[len(r.free)-1]
 	r.free = r.free[:len(r.free)-1]
-	s.busy, s.bytes = true, len(buf)
+	s.busy, s.bytes, s.tag = true, len(buf), tag
 	r.left[s.gen]++
 	r.w.mu.Lock()
 	r.slots[i] = s
@@ -142,6 +144,8 @@ func (r *run) poll() (bool, error) {
 		if w.hear(); w.err != nil {
 			err = w.err
 		} else if e := w.checkEnded(r); e != nil {
+			err = e
+		} else if e := w.unmatched(r); e != nil {
 			err = e
 		}
 	}

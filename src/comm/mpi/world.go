@@ -36,7 +36,8 @@ type World struct {
 	watcher sync.WaitGroup
 	rooms   sync.Pool // of *room
 	// few is the largest group in which short vectors go directly between all ranks, in one step and not in log2 n.
-	few int
+	few   int
+	marks int // how many checksums fit into a tag
 }
 
 var _ comm.World = (*World)(nil)
@@ -64,6 +65,7 @@ func NewWorld(c mpi.Comm) (*World, error) {
 	for r := range ranks {
 		ranks[r] = r
 	}
+	w.marks = max(mpi.TagLimit()/tagMarks, 1)
 	w.root = newMember(w, w.base, ranks)
 	w.inbox, w.letter = mpi.NewBatch(1), make([]byte, letterSize)
 	w.inbox.Use(w.notes)

@@ -1,0 +1,114 @@
+//go:build mpi
+
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cambium/src/backend/cpu"
+	"cambium/src/comm"
+	"cambium/src/tensor"
+)
+
+// TestMain is a small program in place of tests: the rank of a job whose fate CAMBIUM_RANKS tells. See faults_test.go.
+func TestMain(m *testing.M) {
+	fate := os.Getenv("CAMBIUM_RANKS")
+	if fate == "" {
+		os.Exit(m.Run())
+	}
+	Exit(program(fate))
+}
+
+// program ends as cambium does: with the error on standard error, once a job.
+func program(fate string) int {
+	w, err := Open(Options{})
+	if err == nil {
+		err = w.Run(func(c comm.Communicator) error { return rank(fate, w, c) })
+	}
+	if err == nil {
+		return 0
+	}
+	if !Heard(err) {
+		fmt.Fprintln(os.Stderr, "cambium: "+strings.ReplaceAll(err.Error(), "\n", "\ncambium: "))
+	}
+	return 3
+}
+
+func rank(fate string, w comm.World, c comm.Communicator) error {
+	last := c.Rank() == c.Size()-1
+	switch {
+	case fate == "fine":
+		x := []float64{1}
+		if err := c.Reduce("count", comm.Sum, x); err != nil || x[0] != float64(w.Size()) {
+			return fmt.Errorf("%v ranks of %d: %w", x[0], w.Size(), err)
+		}
+		return nil
+	case fate == "mismatch" && last:
+		return c.Barrier("grad norm")
+	case fate == "short" || fate == "error in a stream":
+		return reduce(c, fate, last)
+	case fate == "pending":
+		return pending(w, c, last)
+	case !last && fate == "busy":
+		time.Sleep(time.Hour)
+	case !last:
+		return c.Barrier("step")
+	case fate == "error" || fate == "busy":
+		return errors.New("the disk is full")
+	case fate == "panic":
+		panic("out of cheese")
+	case fate == "killed":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+	return nil // ended early
+}
+
+// reduce has the last rank bring a shorter vector than the others, or fail in its stream before.
+func reduce(c comm.Communicator, fate string, last bool) error {
+	b := cpu.New(cpu.Options{Workers: 1})
+	defer func() { _ = b.Close() }()
+	n := 1 << 20
+	s := b.NewStream("test")
+	if last && fate == "short" {
+		n /= 2
+	}
+	if last && fate != "short" {
+		s.Do("save", func() error { return errors.New("the disk is full") })
+	}
+	mem, err := b.Alloc("test", 4*n)
+	if err != nil {
+		return err
+	}
+	c.AllReduce(s, "grads", comm.Sum, tensor.New(mem, 0, tensor.F32, n))
+	return s.Sync()
+}
+
+// pending has the last rank come late, and the first one say meanwhile for whom it waits.
+func pending(w comm.World, c comm.Communicator, last bool) error {
+	if last {
+		time.Sleep(time.Second)
+	}
+	ended := make(chan struct{})
+	if c.Rank() == 0 {
+		go func() {
+			defer close(ended)
+			time.Sleep(500 * time.Millisecond)
+			fmt.Fprintln(os.Stderr, "cambium: pending", w.Pending())
+		}()
+	} else {
+		close(ended)
+	}
+	err := c.Barrier("late")
+	<-ended
+	if p := w.Pending(); len(p) != 0 && err == nil {
+		return fmt.Errorf("still pending: %v", p)
+	}
+	return err
+}
