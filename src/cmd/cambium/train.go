@@ -100,7 +100,7 @@ func (r runFlags) launched(c *cobra.Command, sets ...string) (*config.Run, error
 		if cfg, err := r.required(c, sets...); err == nil && cfg.WorldSize != 0 && cfg.WorldSize != n {
 			return nil, usageError{fmt.Errorf("world_size is %d, but %d ranks were started: make them equal, or leave world_size out", cfg.WorldSize, n)}
 		}
-		sets = append(sets, fmt.Sprint("world_size=", n))
+		sets = append(sets, fmt.Sprint("world_size=", n), "local_ranks=1") // a file may name ranks for when nobody starts several
 	}
 	return r.required(c, sets...)
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"cambium/src/arch"
 	"cambium/src/checkpoint"
@@ -27,6 +28,7 @@ type Snapshot struct {
 	Reader   *checkpoint.Reader // nil for a Hugging Face folder
 	folder   *hf.Folder
 	runDir   string
+	tensors  []arch.Tensor // of Model
 }
 
 // Latest asks Open for the newest checkpoint.
@@ -47,7 +49,7 @@ func Open(path string, iteration int) (*Snapshot, error) {
 		return nil, err
 	}
 	meta := r.Meta()
-	s := &Snapshot{Path: at, Model: meta.Model, Function: meta.Function, Mask: meta.Mask, Reader: r, runDir: runDir}
+	s := &Snapshot{Path: at, Model: meta.Model, Function: meta.Function, Mask: meta.Mask, Reader: r, runDir: runDir, tensors: meta.Model.Tensors()}
 	if meta.Config != "" {
 		if s.Run, err = config.Parse(filepath.Join(at, "configuration"), []byte(meta.Config), nil, nil); err != nil {
 			r.Close()
@@ -125,12 +127,14 @@ func (s *Snapshot) Get(name string) ([]float32, error) {
 	if s.folder != nil {
 		return s.folder.Get(name)
 	}
-	dtype, shape, ok := s.Reader.Lookup(checkpoint.Weight, name)
-	if !ok || dtype != tensor.F32 {
+	dtype, _, ok := s.Reader.Lookup(checkpoint.Weight, name)
+	i := slices.IndexFunc(s.tensors, func(t arch.Tensor) bool { return t.Name == name })
+	if !ok || i < 0 || dtype != tensor.F32 {
 		return nil, fmt.Errorf("checkpoint %s has no fp32 weights named %s", s.Path, name)
 	}
-	raw := make([]byte, 4*layout.Whole(shape).Volume())
-	if err := s.Reader.Read(checkpoint.Weight, name, layout.Whole(shape), raw); err != nil {
+	whole := layout.Whole(s.tensors[i].Shape) // its vocabulary as one rank pads it, whatever grid wrote it
+	raw := make([]byte, 4*whole.Volume())
+	if err := s.Reader.Read(checkpoint.Weight, name, whole, raw); err != nil {
 		return nil, err
 	}
 	return floats(raw), nil
