@@ -26,6 +26,11 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// told is an error that another process of the same job prints.
+type told struct{ error }
+
+func (t told) Unwrap() error { return t.error }
+
 // exitCode classifies an error. An error may bring its own code.
 func exitCode(err error) int {
 	var own interface{ ExitCode() int }

@@ -36,8 +36,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if signaled := (*interrupted)(nil); errors.As(context.Cause(ctx), &signaled) && errors.Is(err, context.Canceled) {
 		err = signaled
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintln(stderr, "cambium: "+line)
+	if quiet := (told{}); !errors.As(err, &quiet) {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintln(stderr, "cambium: "+line)
+		}
 	}
 	return exitCode(err)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cambium/src/comm"
 	"cambium/src/config"
 	"cambium/src/launch"
 	"cambium/src/tokenizer"
@@ -82,12 +83,25 @@ command again and it goes on, bit for bit. Under Slurm: --signal=USR1@120 and re
 		s, err := train.Run(ctx, cfg, train.Options{
 			World: world, Resume: *resume, Output: c.OutOrStdout(), Timeout: time.Duration(*timeout * float64(time.Minute)), Version: build().Version, Report: true,
 		})
+		if errors.Is(err, train.ErrStopped) {
+			return stopped(err, world)
+		}
 		if err != nil || s == nil { // nil: another process tells
 			return err
 		}
 		return s.Print(c.OutOrStdout())
 	}
 	return c
+}
+
+// stopped is the error of a run that has saved before its end. One process tells. Launchers end the other ranks as soon as one
+// has ended with a code that is not 0: by signals, which are too late to change theirs.
+func stopped(err error, world comm.World) error {
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2)
+	if !slices.Contains(world.Local(), 0) {
+		return told{err}
+	}
+	return err
 }
 
 // launched is required for the number of ranks that a launcher started.
