@@ -33,6 +33,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
+	if launch.Heard(err) {
+		return exitFailure // the rank that failed says why
+	}
 	if signaled := (*interrupted)(nil); errors.As(context.Cause(ctx), &signaled) && errors.Is(err, context.Canceled) {
 		err = signaled
 	}
