@@ -1,10 +1,8 @@
 package plan
 
 import (
-	"slices"
-
 	"cambium/src/growth"
-	"cambium/src/layout"
+	"cambium/src/model"
 )
 
 // Growth is what a growth moves, and what it needs while both models are alive.
@@ -15,7 +13,8 @@ type Growth struct {
 	Moves      []Moved `json:"moves"`
 	BytesMoved int64   `json:"bytes_moved"`
 	LowerBound int64   `json:"bytes_lower_bound"`
-	// PeakBytes is old and new weights, gradients and optimizer state of the rank that has most of both. Staging is beside it.
+	// PeakBytes is the memory of the rank that needs most: the old state, the new weights and optimizer state (gradients follow when
+	// the old state is gone), and staging for messages or the activations of the probe, whichever is more.
 	PeakBytes int64 `json:"peak_bytes"`
 	PeakRank  int   `json:"peak_rank"`
 }
@@ -31,50 +30,41 @@ type Moved struct {
 func (p *planner) growth(g *growth.Plan, i int, now *state) error {
 	old := p.before
 	out := Growth{From: p.run.Stages[i-1].Name, To: p.run.Stages[i].Name, Operator: string(g.Options.Operator)}
-	weights, err := moved(old.weights, now.weights, g.Weights)
-	if err != nil {
-		return err
-	}
-	optimizer, err := moved(old.optimizer, now.optimizer, g.State)
-	if err != nil {
-		return err
-	}
-	masters := optimizer
-	if !slices.Equal(g.State.Layers, g.Weights.Layers) { // copied layers have old weights and no old moments
-		if masters, err = moved(old.optimizer, now.optimizer, g.Weights); err != nil {
-			return err
-		}
-	}
-	out.add("weights", weights, int64(now.dtype.Size()))
-	if now.masters() > 0 {
-		out.add("masters", masters, now.masters())
-	}
-	out.add("moments", optimizer, moments)
 	for r := range now.held {
-		if n := old.bytes(r) + now.bytes(r); n > out.PeakBytes {
+		if n := old.kept(r) + old.gradients(r) + now.kept(r); n > out.PeakBytes {
 			out.PeakBytes, out.PeakRank = n, r
 		}
 	}
+	traffic, staging, err := growth.Measure(g, old.weights.Grid, now.weights.Grid, p.dtype, out.PeakRank)
+	if err != nil {
+		return err
+	}
+	probe, err := p.probe(g, i, now, out.PeakRank)
+	if err != nil {
+		return err
+	}
+	out.PeakBytes += max(int64(staging), probe)
+	out.add("weights", traffic.Weights)
+	if now.masters() > 0 {
+		out.add("masters", traffic.Masters)
+	}
+	out.add("moments", traffic.Moments)
 	p.plan.PeakBytes = max(p.plan.PeakBytes, out.PeakBytes)
 	p.plan.Growths = append(p.plan.Growths, out)
 	return nil
 }
 
-// traffic is what a redistribution moves, and the least that any could, in elements.
-type traffic struct{ moved, bound int64 }
-
-func moved(from, to layout.Layout, e layout.Embedding) (traffic, error) {
-	plan, err := layout.Plan(from, to, e)
-	if err != nil {
-		return traffic{}, err
-	}
-	bound, err := layout.LowerBound(from, to, e, 1)
-	return traffic{layout.BytesMoved(plan, 1), bound}, err
+// probe is the memory of the forward pass that compares the grown model with the old one, on the old one's batches.
+func (p *planner) probe(g *growth.Plan, i int, now *state, rank int) (int64, error) {
+	t, tp := p.run.Stages[i-1].Train, now.weights.Grid.TP
+	sequence := p.run.Stages[i].Parallel.SequenceParallel && t.MicroBatchSize*t.SeqLength%tp == 0
+	f, err := model.Measure(now.weights, rank, g.Function, sequence, model.ParamOptions{DType: p.dtype},
+		model.Options{MicroBatch: t.MicroBatchSize, SeqLength: t.SeqLength, Inference: true})
+	return int64(f.Activations), err
 }
 
-func (g *Growth) add(kind string, t traffic, size int64) {
-	m := Moved{Kind: kind, Bytes: t.moved * size, LowerBound: t.bound * size}
-	g.Moves = append(g.Moves, m)
+func (g *Growth) add(kind string, m growth.Moved) {
+	g.Moves = append(g.Moves, Moved{Kind: kind, Bytes: m.Bytes, LowerBound: m.LowerBound})
 	g.BytesMoved += m.Bytes
 	g.LowerBound += m.LowerBound
 }

@@ -2,8 +2,8 @@ package plan
 
 import (
 	"cambium/src/arch"
-	"cambium/src/backend"
 	"cambium/src/config"
+	"cambium/src/execute"
 	"cambium/src/grid"
 	"cambium/src/layout"
 	"cambium/src/model"
@@ -19,12 +19,13 @@ type Memory struct {
 	Masters     int64 `json:"masters"` // fp32 copies of 16-bit weights, split among dp ranks
 	Moments     int64 `json:"moments"` // Adam's two, split among dp ranks
 	Activations int64 `json:"activations"`
-	Messages    int64 `json:"messages"` // between pipeline stages
+	Messages    int64 `json:"messages"` // activations and gradients on their way between pipeline stages
+	Batch       int64 `json:"batch"`    // tokens and targets
 }
 
 // Total is the sum.
 func (m Memory) Total() int64 {
-	return m.Weights + m.Gradients + m.Masters + m.Moments + m.Activations + m.Messages
+	return m.Weights + m.Gradients + m.Masters + m.Moments + m.Activations + m.Messages + m.Batch
 }
 
 // state is where weights and optimizer state of a stage live.
@@ -57,14 +58,17 @@ func (s *state) masters() int64 {
 	return 4
 }
 
-// bytes is all that growth holds of a rank's state: weights, gradients, and the optimizer's share.
-func (s *state) bytes(rank int) int64 {
-	return s.held[rank]*int64(s.dtype.Size()+4) + s.owned[rank]*(s.masters()+moments)
+// kept is what a rank's state takes without gradients: weights and the optimizer's share.
+func (s *state) kept(rank int) int64 {
+	return s.held[rank]*int64(s.dtype.Size()) + s.owned[rank]*(s.masters()+moments)
 }
 
-// pipelineStage plans the ranks of one pipeline stage, whose list of instructions is given.
-func (p *planner) pipelineStage(s *config.Stage, function arch.Function, now *state, list []pipeline.Instruction, stage int) (PipelineStage, error) {
-	g := now.weights.Grid
+// gradients of a rank, fp32.
+func (s *state) gradients(rank int) int64 { return 4 * s.held[rank] }
+
+// pipelineStage plans the ranks of one pipeline stage, by the schedule of all.
+func (p *planner) pipelineStage(s *config.Stage, function arch.Function, now *state, lists pipeline.Schedule, stage int) (PipelineStage, error) {
+	g, list := now.weights.Grid, lists[stage]
 	first, last := g.Rank(grid.Coord{PP: stage}), g.Rank(grid.Coord{PP: stage, DP: g.DP - 1, TP: g.TP - 1})
 	out := PipelineStage{
 		Ranks: [2]int{first, last}, Nodes: [2]int{first / p.options.RanksPerNode, last / p.options.RanksPerNode},
@@ -77,7 +81,7 @@ func (p *planner) pipelineStage(s *config.Stage, function arch.Function, now *st
 	}
 	_, slots := pipeline.Slots(list)
 	f, err := model.Measure(now.weights, first, function, s.Parallel.SequenceParallel, model.ParamOptions{DType: p.dtype, Grads: true}, model.Options{
-		MicroBatch: s.Train.MicroBatchSize, SeqLength: s.Train.SeqLength, Recompute: recompute, Slots: slots, SplitBackward: pipeline.Schedule{list}.Split(),
+		MicroBatch: s.Train.MicroBatchSize, SeqLength: s.Train.SeqLength, Recompute: recompute, Slots: slots, SplitBackward: lists.Split(),
 	})
 	if err != nil {
 		return out, err
@@ -92,23 +96,27 @@ func (p *planner) pipelineStage(s *config.Stage, function arch.Function, now *st
 	}
 	masters, moments := optim.Measure(now.optimizer, most, p.dtype)
 	m.Masters, m.Moments = int64(masters), int64(moments)
-	m.Messages = p.messages(s, g, list)
+	m.Messages, m.Batch = p.traffic(s, g, lists, stage)
 	return out, nil
 }
 
-// messages is the memory of what a pipeline stage sends and receives besides activations.
-func (p *planner) messages(s *config.Stage, g grid.Grid, list []pipeline.Instruction) int64 {
-	if g.PP == 1 {
-		return 0
-	}
-	rows := s.Train.MicroBatchSize * s.Train.SeqLength
+// forwardRounds is how many micro-batches a pipeline evaluates together, as a multiple of its stages.
+const forwardRounds = 4
+
+// traffic is the memory of messages and tokens: of training, and of evaluation, which has buffers of its own.
+func (p *planner) traffic(s *config.Stage, g grid.Grid, lists pipeline.Schedule, stage int) (messages, batch int64) {
+	tokens := s.Train.MicroBatchSize * s.Train.SeqLength
+	shape := execute.Shape{Tokens: tokens, Rows: tokens, Hidden: s.Model.HiddenSize, DType: p.dtype}
 	if s.Parallel.SequenceParallel {
-		rows /= g.TP
+		shape.Rows /= g.TP
 	}
-	_, outputs, gradients := pipeline.Messages(list)
-	return int64(backend.Measure(func(a *backend.Arena) {
-		for range outputs + gradients {
-			a.Tensor(p.dtype, rows, s.Model.HiddenSize)
-		}
-	}))
+	runs := []pipeline.Schedule{lists, pipeline.ForwardOnly(g.PP, max(g.Chunks, 1), 1)}
+	if g.PP > 1 {
+		runs = append(runs, pipeline.ForwardOnly(g.PP, max(g.Chunks, 1), forwardRounds*g.PP))
+	}
+	for _, x := range runs {
+		m, b := execute.Measure(x, stage, shape)
+		messages, batch = messages+int64(m), batch+int64(b)
+	}
+	return messages, batch
 }

@@ -113,7 +113,8 @@ func TestTheRunOfThePaper(t *testing.T) {
 func TestEveryGrowthMovesTheLeast(t *testing.T) {
 	for _, name := range []string{"flm-101b.yaml", "quickstart-3d.yaml"} {
 		for _, g := range planned(t, load(t, name), Options{}).Growths {
-			if g.BytesMoved != g.LowerBound || g.BytesMoved == 0 {
+			// Rescaled 16-bit weights are sent once more by their masters' owners: norms' gains alone.
+			if g.BytesMoved < g.LowerBound || float64(g.BytesMoved) > 1.001*float64(g.LowerBound) || g.BytesMoved == 0 {
 				t.Errorf("%s: %q to %q moves %d bytes, at least %d", name, g.From, g.To, g.BytesMoved, g.LowerBound)
 			}
 		}

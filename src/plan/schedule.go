@@ -23,6 +23,9 @@ const mostDrawn = 8
 func (p *planner) schedule(s *config.Stage, out *Stage) (pipeline.Schedule, error) {
 	g, micro := out.Grid, out.Batch.MicroBatches
 	name := s.Parallel.PipelineSchedule
+	if g.PP == 1 { // one micro-batch after the other, whatever it would be among several
+		name = pipeline.Name1F1B
+	}
 	lists, err := pipeline.Make(name, g.PP, g.Chunks, micro)
 	if err != nil {
 		return nil, err

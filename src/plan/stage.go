@@ -104,7 +104,7 @@ func (p *planner) stage(i int, function arch.Function, g *growth.Plan) error {
 		return err
 	}
 	for stage := range gr.PP {
-		ps, err := p.pipelineStage(s, function, now, lists[stage], stage)
+		ps, err := p.pipelineStage(s, function, now, lists, stage)
 		if err != nil {
 			return err
 		}

@@ -151,11 +151,11 @@ func (s *Stage) printMemory(b *strings.Builder) {
 	fmt.Fprintf(b, "  memory    of a rank, in %s%s:\n", name, note)
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "stage\tranks\tnodes\tlayers\tparameters\tweights\tgradients\tmasters\tmoments\tactivations\tmessages\ttotal\t")
+	fmt.Fprintln(w, "stage\tranks\tnodes\tlayers\tparameters\tweights\tgradients\tmasters\tmoments\tactivations\tmessages\ttokens\ttotal\t")
 	for i, x := range s.Pipeline {
 		m := x.Memory
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", i, span(x.Ranks), span(x.Nodes), x.layers(), short(float64(x.Parameters)),
-			cell(m.Weights), cell(m.Gradients), cell(m.Masters), cell(m.Moments), cell(m.Activations), cell(m.Messages), cell(m.Total()))
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", i, span(x.Ranks), span(x.Nodes), x.layers(), short(float64(x.Parameters)),
+			cell(m.Weights), cell(m.Gradients), cell(m.Masters), cell(m.Moments), cell(m.Activations), cell(m.Messages), cell(m.Batch), cell(m.Total()))
 	}
 	_ = w.Flush()
 	for line := range strings.Lines(table.String()) {
@@ -192,7 +192,7 @@ func (g *Growth) print(b *strings.Builder) {
 	} else {
 		fmt.Fprintf(b, "  moves     %s between ranks (%s); no plan could move less than %s\n", gib(g.BytesMoved), strings.Join(parts, ", "), gib(g.LowerBound))
 	}
-	fmt.Fprintf(b, "  memory    %s on rank %d, old and new state together\n", gib(g.PeakBytes), g.PeakRank)
+	fmt.Fprintf(b, "  memory    %s on rank %d while old and new state are alive\n", gib(g.PeakBytes), g.PeakRank)
 }
 
 func title(i int, s string) string {

@@ -65,7 +65,7 @@ var arrows = map[string][]string{
 	"telemetry": {},
 	"report":    {"telemetry"},
 
-	"plan": {"arch", "backend", "config", "flops", "grid", "growth", "layout", "model", "optim", "pipeline", "tensor"},
+	"plan": {"arch", "config", "execute", "flops", "grid", "growth", "layout", "model", "optim", "pipeline", "tensor"},
 
 	"train": {
 		"arch", "backend", "backend/cpu", "checkpoint", "comm", "comm/local", "config", "data", "eval", "execute", "flops", "grid",
