@@ -69,9 +69,10 @@ func (g *Grown) Abort() { g.State.Close() }
 
 // Grow makes the larger state that the plan describes, on all ranks together, and waits for it. The old state is read
 // only, and stays until Commit, so that a probe can be compared and training can go on with it if anything fails. So the
-// peak is old state + new weights and optimizer state + staging; the gradients of the new state are allocated by Commit. Weights, master weights and moments go along the boxes of layout.Plan, tensor
-// by tensor: what stays on a rank is copied on its device, the rest travels in all-to-all messages of bounded size. New
-// entries are drawn where they will live. A failure on one rank fails on all.
+// peak is old state + new weights and optimizer state + staging; Commit allocates the gradients of the new state. Weights,
+// master weights and moments go along the boxes of layout.Plan, tensor by tensor: what stays on a rank is copied on its
+// device, the rest travels in all-to-all messages of bounded size. New entries are drawn where they will live. A failure on
+// one rank fails on all.
 func Grow(j Job) (*Grown, error) {
 	begin := time.Now()
 	if j.Staging <= 0 {

@@ -3,12 +3,14 @@ package growth_test
 import (
 	"fmt"
 	"math"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"cambium/src/arch"
+	"cambium/src/backend"
 	"cambium/src/comm"
 	"cambium/src/grid"
 	"cambium/src/growth"
@@ -82,7 +84,7 @@ func drawOptions(t *rapid.T, shapes []arch.Model) growth.Options {
 // grownOn grows from shape to shape, and from grid to grid, and gathers the last state. The losses are those before and after
 // each growth, where they are asked for.
 func grownOn(shapes []arch.Model, grids []grid.Grid, o growth.Options, dtype tensor.DType, staging int, losses bool) (*gathered, []float64, error) {
-	all := &gathered{all: map[string][]float32{}, is: map[string][]bool{}}
+	all := newGathered()
 	var seen []float64
 	err := everywhere(grids[0].World(), func(world comm.Communicator, sent *atomic.Int64) error {
 		r := newPlace(world, shapes[0], grids[0], dtype, sent)
@@ -168,7 +170,7 @@ func TestGrowthToAnotherGridKeepsTheLoss(t *testing.T) {
 		grids(4, [3]int{1, 2, 1}, [3]int{2, 1, 1}, [3]int{1, 4, 1}),
 		grids(2, [3]int{2, 1, 1}, [3]int{1, 2, 2}, [3]int{1, 1, 1}),
 	} {
-		for _, dtype := range []tensor.DType{tensor.F32} {
+		for _, dtype := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
 			for _, o := range []growth.Options{{Operator: growth.Zero}, {Operator: growth.Mask, LayerPlacement: growth.Spread}, {Operator: growth.Zero, NewLayers: growth.Copy}} {
 				if testing.Short() && (dtype == tensor.F16 || o.NewLayers == growth.Copy) {
 					continue
@@ -188,6 +190,84 @@ func TestGrowthToAnotherGridKeepsTheLoss(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// Memory ends on one rank of four, at every allocation in turn, on the way from one grid to another: growth fails on all, nothing
+// leaks, the old state is untouched, and steps go on as if nothing had been tried. Then it works.
+func TestAFailureOnOneRankOfAGridLeavesTheOldStateOnAll(t *testing.T) {
+	from, to := llama(2, 24, 4, 40), llama(4, 40, 8, 52)
+	a, err := grid.New(4, 2, 1)
+	must(err)
+	b, err := grid.New(4, 1, 2)
+	must(err)
+	for _, dtype := range []tensor.DType{tensor.F32, tensor.BF16} {
+		tried, untried := newGathered(), newGathered()
+		err := everywhere(4, func(world comm.Communicator, sent *atomic.Int64) error {
+			r, other := newPlace(world, from, a, dtype, sent), newPlace(world, from, a, dtype, sent)
+			defer r.b.Close()
+			defer other.b.Close()
+			plan, err := growth.NewPlan(from, r.f, to, growth.Options{})
+			if err != nil {
+				return err
+			}
+			next, _ := groupsOf(world, to, b, sent)
+			used, worked := r.b.Usage().Current, -1
+			for left := 0; worked < 0 && left < 12; left++ {
+				bk := backend.Backend(r.b)
+				if world.Rank() == 2 {
+					bk = &poor{r.b, left}
+				}
+				g, err := growth.Grow(growth.Job{Plan: plan, Backend: bk, Stream: r.s, Old: r.state, Parallel: next, Seed: 1})
+				if err == nil {
+					worked = left
+					g.Abort()
+				} else if want := map[bool]string{true: "out of memory", false: "another rank failed"}[world.Rank() == 2]; !strings.Contains(err.Error(), want) {
+					return fmt.Errorf("%d blocks left: %v, want %q", left, err, want)
+				}
+				if now := r.b.Usage().Current; now != used {
+					return fmt.Errorf("%d blocks left: %d bytes in use, %d before", left, now, used)
+				}
+			}
+			if worked < 4 { // weights, gradients, optimizer, staging, births
+				return fmt.Errorf("growth worked with %d blocks", worked)
+			}
+			for _, p := range []*place{r, other} {
+				if err := p.step(); err != nil {
+					return err
+				}
+			}
+			tried.take(r)
+			untried.take(other)
+			return nil
+		})
+		if err == nil {
+			err = tried.compare(untried)
+		}
+		if err != nil {
+			t.Fatalf("%v: %v", dtype, err)
+		}
+	}
+}
+
+// A re-layout changes nothing: weights, state and births are those that left, on any grid and back.
+func TestAnotherGridForTheSameShapeChangesNothing(t *testing.T) {
+	m := llama(4, 24, 4, 40)
+	var grids []grid.Grid
+	for _, x := range [][2]int{{2, 1}, {4, 2}, {1, 4}, {1, 1}, {2, 4}} {
+		g, err := grid.New(8, x[0], x[1])
+		must(err)
+		grids = append(grids, g)
+	}
+	for _, dtype := range []tensor.DType{tensor.F32, tensor.F16} {
+		shapes := []arch.Model{m, m, m, m, m}
+		want, _, err := grownOn(shapes[:1], grids[:1], growth.Options{}, dtype, 0, false)
+		must(err)
+		got, _, err := grownOn(shapes, grids, growth.Options{Operator: growth.Mask}, dtype, 0, false)
+		must(err)
+		if err := got.compare(want); err != nil {
+			t.Errorf("%v: %v", dtype, err)
 		}
 	}
 }

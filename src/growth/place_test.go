@@ -103,7 +103,7 @@ func newPlace(world comm.Communicator, m arch.Model, g grid.Grid, dtype tensor.D
 
 // random fills a box of a parameter, or of a moment: gains near 1, squares positive, padding zero.
 func random(v []float32, m arch.Model, kind string, t arch.Tensor, box layout.Box) {
-	rng.NewKey(6, kind+t.Name).FillNormalBox(v, t.Shape, box.Lo, box.Hi, 0.3)
+	rng.NewKey(6, kind+t.Name).FillNormalBox(v, t.Shape, box.Lo, box.Hi, 0.1)
 	eachIndex(t, box, func(local, global int) {
 		switch {
 		case t.Axes[0] == arch.Vocab && global/t.Shape[1] >= m.VocabSize:
@@ -174,6 +174,17 @@ func (r *place) grow(to arch.Model, g grid.Grid, o growth.Options, n int) (*grow
 	return plan, nil
 }
 
+// step takes an optimizer step with gradients of its own.
+func (r *place) step() error {
+	for _, x := range r.state.Params.Shards() {
+		random(r.state.Params.Grad(x.Name).F32(), r.arch, "gradient", x.Tensor, x.Box)
+	}
+	if _, err := r.state.Optimizer.Step(r.s, 1e-2, 1); err != nil {
+		return err
+	}
+	return r.s.Sync()
+}
+
 // loss is the mean loss of a micro-batch that all ranks know, through the stages one after another.
 func (r *place) loss(k arch.Mask) (float64, error) {
 	g := r.groups.GridLayout.Grid
@@ -233,6 +244,8 @@ type gathered struct {
 	bad    error
 	births optim.Births
 }
+
+func newGathered() *gathered { return &gathered{all: map[string][]float32{}, is: map[string][]bool{}} }
 
 func (a *gathered) add(kind string, t arch.Tensor, box layout.Box, v []float32) {
 	name := kind + " " + t.Name

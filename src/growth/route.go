@@ -85,7 +85,7 @@ func (e *engine) addRoute(count *Moved, dtype tensor.DType, from, to layout.Layo
 			wanted = append(wanted, t)
 		}
 	}
-	times := e.timetable(wanted, max(e.Staging/dtype.Size(), 1))
+	times := newTimetable(wanted, e.newO.Grid.World(), e.rank, max(e.Staging/dtype.Size(), 1))
 	for _, kind := range kinds {
 		e.routes = append(e.routes, &route{kind: kind, from: from, to: to, dtype: dtype, timetable: times})
 		count.Bytes += int64(times.moved * dtype.Size())
@@ -99,50 +99,64 @@ func (m *Moved) addBound(dtype tensor.DType, from, to layout.Layout, embed layou
 	return err
 }
 
-// timetable gives every transfer the first message in which both its ends have room for it, but none before what either
-// end has sent or received already. So pipeline stages, whose tensors follow each other in the plan, move at the same time.
-// No message of a rank has more than limit elements each way, unless one row has: longer transfers are cut along rows.
-func (e *engine) timetable(moves []layout.Transfer, limit int) *timetable {
+// newTimetable gives every transfer the first message in which both its ends have room for it. So pipeline stages, whose
+// tensors follow each other in the plan, move at the same time. No message of a rank has more than limit elements each way,
+// unless one row has. Transfers are cut along rows into parts that fill messages well.
+func newTimetable(moves []layout.Transfer, ranks, rank, limit int) *timetable {
 	t := &timetable{}
-	type door struct{ message, elements int }
-	out, in := make([]door, e.newO.Grid.World()), make([]door, e.newO.Grid.World())
+	out, in := make([]door, ranks), make([]door, ranks)
 	for _, whole := range moves {
 		if whole.Local() {
-			if whole.SrcRank == e.rank {
+			if whole.SrcRank == rank {
 				t.stay = append(t.stay, whole)
 			}
 			continue
 		}
-		eachCut(whole, limit, func(x layout.Transfer) {
+		eachCut(whole, max(limit/8, 1), func(x layout.Transfer) {
 			n, src, dst := x.Src.Volume(), &out[x.SrcRank], &in[x.DstRank]
-			at := max(src.message, dst.message)
-			for _, d := range []*door{src, dst} {
-				if d.message == at && d.elements > 0 && d.elements+n > limit {
-					at++
-				}
-			}
-			for _, d := range []*door{src, dst} {
-				if d.message < at {
-					*d = door{message: at}
-				}
-				d.elements += n
+			at := max(src.open, dst.open)
+			for !src.fits(at, n, limit) || !dst.fits(at, n, limit) {
+				at++
 			}
 			t.moved += n
+			leaves, comes := src.pass(at, n, limit), dst.pass(at, n, limit)
 			for len(t.batches) <= at {
 				t.batches = append(t.batches, nil)
 			}
-			if x.SrcRank == e.rank {
-				t.out = max(t.out, src.elements)
+			if x.SrcRank == rank {
+				t.out = max(t.out, leaves)
 			}
-			if x.DstRank == e.rank {
-				t.in = max(t.in, dst.elements)
+			if x.DstRank == rank {
+				t.in = max(t.in, comes)
 			}
-			if x.SrcRank == e.rank || x.DstRank == e.rank {
+			if x.SrcRank == rank || x.DstRank == rank {
 				t.batches[at] = append(t.batches[at], x)
 			}
 		})
 	}
 	return t
+}
+
+// door is what a rank sends, or receives: the elements of each message. Those before open are as good as full.
+type door struct {
+	elements []int
+	open     int
+}
+
+func (d *door) fits(message, n, limit int) bool {
+	return message >= len(d.elements) || d.elements[message] == 0 || d.elements[message]+n <= limit
+}
+
+// pass lets n elements through in a message, and returns how many it has now.
+func (d *door) pass(message, n, limit int) int {
+	for len(d.elements) <= message {
+		d.elements = append(d.elements, 0)
+	}
+	d.elements[message] += n
+	for d.open < len(d.elements) && d.elements[d.open] > limit-limit/8 {
+		d.open++
+	}
+	return d.elements[message]
 }
 
 // eachCut calls f with the parts of a transfer that have at most limit elements, or one row.

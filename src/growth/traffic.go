@@ -24,16 +24,7 @@ func (t Traffic) Total() Moved {
 // would need: the same code plans, over no memory.
 func Measure(p *Plan, from, to grid.Grid, dtype tensor.DType, rank int) (t Traffic, staging int, err error) {
 	e := &engine{Job: Job{Plan: p, Staging: defaultStaging}, rank: rank, dtype: dtype, masters: dtype != tensor.F32}
-	if e.oldW, err = layout.Weights(p.From, from); err != nil {
-		return t, 0, err
-	}
-	if e.oldO, err = layout.Optimizer(p.From, from); err != nil {
-		return t, 0, err
-	}
-	if e.newW, err = layout.Weights(p.To, to); err != nil {
-		return t, 0, err
-	}
-	if e.newO, err = layout.Optimizer(p.To, to); err != nil {
+	if err := e.layOut(from, to); err != nil {
 		return t, 0, err
 	}
 	if err := e.planRoutes(); err != nil {
@@ -43,4 +34,19 @@ func Measure(p *Plan, from, to grid.Grid, dtype tensor.DType, rank int) (t Traff
 		return t, 0, err
 	}
 	return e.traffic, e.stagingBytes(), nil
+}
+
+// layOut makes the layouts of the plan's models on two grids.
+func (e *engine) layOut(from, to grid.Grid) (err error) {
+	if e.oldW, err = layout.Weights(e.Plan.From, from); err != nil {
+		return err
+	}
+	if e.oldO, err = layout.Optimizer(e.Plan.From, from); err != nil {
+		return err
+	}
+	if e.newW, err = layout.Weights(e.Plan.To, to); err != nil {
+		return err
+	}
+	e.newO, err = layout.Optimizer(e.Plan.To, to)
+	return err
 }
