@@ -116,7 +116,11 @@ func (r runFlags) launched(c *cobra.Command, sets ...string) (*config.Run, error
 		}
 		sets = append(sets, fmt.Sprint("world_size=", n), "local_ranks=1") // a file may name ranks for when nobody starts several
 	}
-	return r.required(c, sets...)
+	cfg, err := r.required(c, sets...)
+	if err == nil && n == 1 && cfg.WorldSize > 0 && cfg.WorldSize != cfg.LocalRanks {
+		return nil, usageError{fmt.Errorf("world_size is %d, but one process was started, with local_ranks %d: start it with srun or mpirun, or look at it with --dry-run", cfg.WorldSize, cfg.LocalRanks)}
+	}
+	return cfg, err
 }
 
 // required is load, with a sentence for who gave nothing at all.
