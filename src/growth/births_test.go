@@ -47,14 +47,14 @@ func TestEveryElementCountsItsOwnStepsOverTwoGrowths(t *testing.T) {
 					}
 					for range 7 {
 						step++
-						for _, x := range r.state.Params.Tensors() {
+						for _, x := range r.state.Params.Shards() {
 							g := r.state.Params.Grad(x.Name).F32()
 							rng.NewKey(4, fmt.Sprint(step, x.Name)).FillNormal(g, 0, 1e-3)
 							if x.Axes[0] == arch.Vocab {
 								clear(g[r.arch.VocabSize*x.Shape[1]:]) // padding never has a gradient
 							}
 							for j := range g {
-								ref[x.Name][j].step(float64(g[j]), 1e-2, x)
+								ref[x.Name][j].step(float64(g[j]), 1e-2, x.Tensor)
 							}
 						}
 						res, err := r.state.Optimizer.Step(r.s, 1e-2, 1/float64(ranks))
@@ -66,7 +66,7 @@ func TestEveryElementCountsItsOwnStepsOverTwoGrowths(t *testing.T) {
 						}
 						must(r.s.Sync())
 					}
-					for _, x := range r.state.Params.Tensors() {
+					for _, x := range r.state.Params.Shards() {
 						for j, w := range r.state.Params.Weight(x.Name).F32() {
 							if want := ref[x.Name][j].w; math.Abs(float64(w)-want) > 1e-6 {
 								return fmt.Errorf("%+v, %d ranks, after %d growths: %s[%d] at its step %g is %g, want %g", op, ranks, i, x.Name, j, ref[x.Name][j].t, w, want)
@@ -85,7 +85,7 @@ func TestEveryElementCountsItsOwnStepsOverTwoGrowths(t *testing.T) {
 
 // adopt takes weights as they are, with no moments.
 func adopt(r *rig, ref map[string][]entry) {
-	for _, x := range r.state.Params.Tensors() {
+	for _, x := range r.state.Params.Shards() {
 		ref[x.Name] = nil
 		for _, w := range r.state.Params.Weight(x.Name).F32() {
 			ref[x.Name] = append(ref[x.Name], entry{w: float64(w)})

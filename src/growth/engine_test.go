@@ -34,7 +34,7 @@ func (p *poor) Alloc(label string, bytes int) (*tensor.Memory, error) {
 // all is weights and own moments.
 func (r *rig) all() []float32 {
 	var out []float32
-	for _, x := range r.state.Params.Tensors() {
+	for _, x := range r.state.Params.Shards() {
 		out = append(out, r.state.Params.Weight(x.Name).F32()...)
 	}
 	for _, p := range r.state.Optimizer.State() {

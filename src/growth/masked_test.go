@@ -52,7 +52,7 @@ func TestTheRampAgreesWithPyTorch(t *testing.T) {
 		r := alone(m)
 		r.f.LogitScale = c.Scale
 		r.bind()
-		for n, x := range r.state.Params.Tensors() {
+		for n, x := range r.state.Params.Shards() {
 			w := r.state.Params.Weight(x.Name).F32()
 			for j := range w {
 				v := 0.4 * math.Sin(1+0.7*float64(n)+1.9*float64(j))

@@ -157,7 +157,7 @@ func oldGradients(seen worst, kind string, r *rig, plan *growth.Plan, from arch.
 		top = max(top, largest(g))
 	}
 	is := map[string][]bool{}
-	for _, t := range r.state.Params.Tensors() {
+	for _, t := range r.state.Params.Shards() {
 		is[t.Name] = make([]bool, t.Len())
 	}
 	// Zero with LayerNorm: new dims of the residual stream, though constant, take part in the mean, so gradients change.
@@ -181,7 +181,7 @@ func oldGradients(seen worst, kind string, r *rig, plan *growth.Plan, from arch.
 		err = fmt.Errorf("gradients under LayerNorm are only %.1e apart: the documentation says that they change", changed)
 	}
 	fresh = map[string][]int{}
-	for _, t := range r.state.Params.Tensors() {
+	for _, t := range r.state.Params.Shards() {
 		for i, old := range is[t.Name] {
 			if padding := t.Axes[0] == arch.Vocab && i/t.Shape[1] >= r.arch.VocabSize; !old && !padding {
 				fresh[t.Name] = append(fresh[t.Name], i)

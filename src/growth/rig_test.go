@@ -57,7 +57,7 @@ func newRig(dp comm.Communicator, m arch.Model) *rig {
 	p, err := model.NewParams(r.b, l, dp.Rank(), model.ParamOptions{Grads: true})
 	must(err)
 	must(p.Init(r.s, 7))
-	for _, t := range p.Tensors() {
+	for _, t := range p.Shards() {
 		w, noise := p.Weight(t.Name).F32(), make([]float32, t.Len())
 		rng.NewKey(8, t.Name).FillNormal(noise, 0, 1)
 		for i := range w {
@@ -181,7 +181,7 @@ func (r *rig) grads(k arch.Mask) map[string][]float32 {
 	r.m.ForwardBackward(r.s, r.tokens, r.targets, 1/float32(r.m.Tokens()))
 	must(r.s.Sync())
 	out := map[string][]float32{}
-	for _, t := range r.state.Params.Tensors() {
+	for _, t := range r.state.Params.Shards() {
 		out[t.Name] = slices.Clone(r.state.Params.Grad(t.Name).F32())
 	}
 	return out

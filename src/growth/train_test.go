@@ -153,7 +153,7 @@ func threeStages(t *testing.T, n int, op growth.Options, norm string) (weights m
 		}
 		if dp.Rank() == 0 {
 			weights, last = map[string][]float32{}, plan
-			for _, x := range r.state.Params.Tensors() {
+			for _, x := range r.state.Params.Shards() {
 				weights[x.Name] = slices.Clone(r.state.Params.Weight(x.Name).F32())
 			}
 		}
@@ -209,7 +209,7 @@ func TestMomentsFollowTheirWeights(t *testing.T) {
 			defer r.close()
 			r.train(0, 6, 5e-3, nil, 0, 0)
 			old, weights := wholeMoments(r), map[string][]float32{}
-			for _, x := range r.state.Params.Tensors() {
+			for _, x := range r.state.Params.Shards() {
 				weights[x.Name] = slices.Clone(r.state.Params.Weight(x.Name).F32())
 			}
 			plan, _, err := r.grow(to, growth.Options{Operator: growth.Mask, LayerPlacement: growth.Spread}, 1)
@@ -262,7 +262,7 @@ func TestMomentsFollowTheirWeights(t *testing.T) {
 // wholeMoments gathers all moments on every rank, by tensor and kind.
 func wholeMoments(r *rig) map[string][]float32 {
 	out := map[string][]float32{}
-	for _, x := range r.state.Params.Tensors() {
+	for _, x := range r.state.Params.Shards() {
 		for _, kind := range []string{optim.ExpAvg, optim.ExpAvgSq} {
 			whole := make([]float64, x.Len())
 			for _, p := range r.state.Optimizer.State() {

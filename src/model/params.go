@@ -188,12 +188,3 @@ func (p *Params) pair(name string, dims ...int) pair {
 
 // named is the pair of one whole shard.
 func (p *Params) named(name string) pair { return pair{w: p.Weight(name), g: p.Grad(name)} }
-
-// Tensors are the global parameters of which the rank holds a part, in memory order.
-func (p *Params) Tensors() []arch.Tensor {
-	var out []arch.Tensor
-	for _, s := range p.shards {
-		out = append(out, s.Tensor)
-	}
-	return out
-}
