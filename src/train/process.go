@@ -2,7 +2,6 @@ package train
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -42,17 +41,17 @@ func (j *job) meet(world comm.Communicator) error {
 	if err != nil {
 		return err
 	}
-	if j.unable != nil {
-		return j.unable
-	}
 	ranks := make([]opening, len(all))
 	same := 0
 	for r, text := range all {
 		if err := json.Unmarshal(text, &ranks[r]); err != nil {
 			return fmt.Errorf("rank %d sent something else than how it begins: %w", r, err)
 		}
-		if ranks[r].Error != "" {
-			return errors.New(ranks[r].Error)
+		switch fault := ranks[r].Error; { // of several, the lowest rank speaks: mostly all have the same to say
+		case fault != "" && r == world.Rank():
+			return j.unable
+		case fault != "":
+			return &comm.Elsewhere{Text: fault}
 		}
 		if ranks[r].Processor == mine.Processor {
 			same++

@@ -85,7 +85,7 @@ func Run(ctx context.Context, cfg *config.Run, o Options) (s *Summary, err error
 		return nil, j.unable
 	}
 	if err := j.runRanks(); err != nil {
-		if j.unable != nil {
+		if j.unable != nil && errors.Is(err, j.unable) {
 			err = j.unable // without the number of a rank: no rank is to blame
 		}
 		return nil, err

@@ -39,7 +39,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if signaled := (*interrupted)(nil); errors.As(context.Cause(ctx), &signaled) && errors.Is(err, context.Canceled) {
 		err = signaled
 	}
-	if quiet := (told{}); !errors.As(err, &quiet) {
+	if quiet := (told{}); !errors.As(err, &quiet) && !launch.Heard(err) { // another rank says it
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			fmt.Fprintln(stderr, "cambium: "+line)
 		}

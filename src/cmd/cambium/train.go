@@ -104,9 +104,15 @@ func stopped(err error, world comm.World) error {
 	return err
 }
 
-// launched is required for the number of ranks that a launcher started.
-func (r runFlags) launched(c *cobra.Command, sets ...string) (*config.Run, error) {
+// launched is required for the number of ranks that a launcher started. A mistake is the same on all ranks: the first one
+// tells of it, and the launcher ends the others before they do.
+func (r runFlags) launched(c *cobra.Command, sets ...string) (cfg *config.Run, err error) {
 	n, err := launch.Size()
+	defer func() {
+		if err != nil && launch.Place().Rank > 0 {
+			time.Sleep(3 * time.Second)
+		}
+	}()
 	if err != nil {
 		return nil, err
 	}
