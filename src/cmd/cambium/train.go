@@ -122,7 +122,7 @@ func (r runFlags) launched(c *cobra.Command, sets ...string) (cfg *config.Run, e
 		}
 		sets = append(sets, fmt.Sprint("world_size=", n), "local_ranks=1") // a file may name ranks for when nobody starts several
 	}
-	cfg, err := r.required(c, sets...)
+	cfg, err = r.required(c, sets...)
 	if err == nil && n == 1 && cfg.WorldSize > 0 && cfg.WorldSize != cfg.LocalRanks {
 		return nil, usageError{fmt.Errorf("world_size is %d, but one process was started, with local_ranks %d: start it with srun or mpirun, or look at it with --dry-run", cfg.WorldSize, cfg.LocalRanks)}
 	}
