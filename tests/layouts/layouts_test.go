@@ -59,7 +59,10 @@ func TestEveryLayoutTrainsLikeOneRank(t *testing.T) {
 		want := run(t, configure(t, t.TempDir(), name, "fp32", one))
 		var apart bounds
 		n := 0
-		for _, c := range cuts() {
+		for i, c := range cuts() {
+			if testing.Short() && i%11 != 3 {
+				continue
+			}
 			n++
 			t.Run(fmt.Sprint(name, " ", c), func(t *testing.T) {
 				d := compare(t, run(t, configure(t, t.TempDir(), name, "fp32", c)), want, rounding)
