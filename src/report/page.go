@@ -85,7 +85,7 @@ func (r run) page(title, config string) page {
 	}
 	p.State, p.Done = r.state()
 	p.Subtitle = r.subtitle()
-	for _, t := range []tableView{r.stageTable(), r.growthTable()} {
+	for _, t := range []tableView{r.stageTable(), r.growthTable(), r.layoutTable()} {
 		if len(t.Rows) > 0 {
 			p.Tables = append(p.Tables, t)
 		}
@@ -291,29 +291,4 @@ func number(x float64) string {
 		return "–"
 	}
 	return si(round3(x))
-}
-
-func (r run) growthTable() tableView {
-	t := tableView{
-		Title: "Growth", TextColumns: 2, Note: "Loss of one probe batch right before and right after; weights and optimizer state were moved in memory.",
-		Head: []string{"Step", "Operator", "Parameters", "At", "Loss before", "Loss after", "Relative difference", "Bytes moved", "Time"},
-	}
-	for _, g := range r.Growths {
-		t.Rows = append(t.Rows, []cell{
-			{r.stageName(g.FromStage) + " → " + r.stageName(g.ToStage), stageInk(g.ToStage).variable}, {Text: g.Operator},
-			{Text: tokens(round3(float64(g.FromParameters))) + " → " + tokens(round3(float64(g.ToParameters)))},
-			{Text: tokens(round3(float64(g.ConsumedTokens))) + " tokens"}, {Text: finite("%.6f", g.LossBefore)}, {Text: finite("%.6f", g.LossAfter)},
-			{Text: finite("%.1e", g.Relative)}, {Text: siUnit(float64(g.BytesMoved), "B")}, {Text: duration(g.Seconds)},
-		})
-	}
-	return t
-}
-
-func (r run) stageName(index int) string {
-	for _, e := range r.Stages {
-		if e.Index == index && e.Name != "" {
-			return e.Name
-		}
-	}
-	return fmt.Sprintf("stage %d", index+1)
 }

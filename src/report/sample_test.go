@@ -46,6 +46,7 @@ func history(n int, finished bool) []telemetry.Record {
 	start := time.Date(2026, 3, 14, 9, 26, 0, 0, time.UTC)
 	names := []string{"seedling", "sapling", "tree"}
 	models := []string{"2 layers x 64, 2 heads", "4 layers x 128, 4 heads", "6 layers x 192, 6 heads"}
+	grids := []string{"tp1 pp1 dp2", "tp2 pp1 dp1", "tp1 pp2 dp1"}
 	parameters := []int64{365_000, 1_330_000, 3_480_000}
 	speed := []float64{92_000, 31_000, 13_500}
 	var records []telemetry.Record
@@ -55,8 +56,9 @@ func history(n int, finished bool) []telemetry.Record {
 	}
 	stage := func(it, s int) {
 		records = append(records, &telemetry.Stage{
-			Header: head(it), Index: s, Count: 3, Name: names[s], Model: models[s], Parameters: parameters[s], Grid: "tp1 pp1 dp2",
-			Tokens: int64(n) * 8192 / 3,
+			Header: head(it), Index: s, Count: 3, Name: names[s], Model: models[s], Parameters: parameters[s], Grid: grids[s],
+			Tokens: int64(n) * 8192 / 3, MicroBatches: 4, Recompute: "none", DType: "fp32", Schedule: []string{"", "", "1f1b"}[s], BubbleShare: 0.2 * float64(s/2),
+			Memory: []telemetry.Memory{{Label: "activations", Bytes: 3 * parameters[s]}, {Label: "evaluation", Bytes: 4096}, {Label: "optimizer", Bytes: 4 * parameters[s]}, {Label: "weights", Bytes: 4 * parameters[s]}},
 		})
 	}
 	records = append(records, &telemetry.Run{
@@ -73,7 +75,8 @@ func history(n int, finished bool) []telemetry.Record {
 			records = append(records, &telemetry.Growth{
 				Header: head(i - 1), FromStage: previous, ToStage: s, Operator: "zero", FromParameters: parameters[previous],
 				ToParameters: parameters[s], LossBefore: loss, LossAfter: loss * (1 + 3.1e-8), Relative: 3.1e-8, Seconds: 0.034,
-				BytesMoved: 12 * parameters[previous], ModelFLOPs: flops,
+				BytesMoved: 12 * parameters[previous], BytesLowerBound: 12 * parameters[previous], MoveSeconds: 0.011, FromGrid: grids[previous], ToGrid: grids[s],
+				ModelFLOPs: flops,
 			})
 			stage(i-1, s)
 			previous = s
