@@ -14,6 +14,7 @@ ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDe
 for name, default in dict(layers=12, hidden=768, heads=12, batch=4, seq=64, vocab=50304, threads=2, steps=8, warmup=2).items():
     ap.add_argument("--" + name, type=int, default=default)
 ap.add_argument("--compile", action="store_true")
+ap.add_argument("--chunked", action="store_true", help="linear_cross_entropy in chunks: the logits never exist at once (eager only)")
 ap.add_argument("--json", action="store_true")
 a = ap.parse_args()
 
@@ -55,6 +56,9 @@ class GPT(nn.Module):
         x = self.wte(idx) + self.wpe.weight[: idx.shape[1]]
         for b in self.blocks:
             x = b(x)
+        if a.chunked:
+            options = nn.LinearCrossEntropyOptions()
+            return F.linear_cross_entropy(self.ln(x).flatten(0, 1), self.wte.weight, target.flatten(), options=options)
         logits = F.linear(self.ln(x), self.wte.weight)
         return F.cross_entropy(logits.view(-1, a.vocab), target.view(-1))
 

@@ -14,15 +14,11 @@ import (
 //
 // Workers divide C along its longer side, in items that they claim, slower workers fewer of them. The operand of the
 // longer side ("streamed", the weights when tokens are few) is packed by whoever needs a piece of it, so that it is read
-// once and stays in that worker's cache; the other operand is shared: read in place when its rows are rows of A, and otherwise packed by
-// all workers together before.
+// once and stays in that worker's cache; the other operand is shared, and packed by all workers together before. A whose
+// rows are rows of A may also be read in place (see shape).
 
-const (
-	// blockK bounds the steps of a K block: a panel of B must stay in the second-level cache.
-	blockK = 384
-	// sharedFloats bounds the packed part of the shared operand; longer K takes several rounds.
-	sharedFloats = 1 << 21
-)
+// sharedFloats bounds the packed part of the shared operand; longer K takes several rounds.
+const sharedFloats = 1 << 21
 
 // Gemm checks the shapes and enqueues the product.
 func (s *stream) Gemm(g backend.Gemm) {
@@ -112,9 +108,9 @@ func (p *product) init(w *worker, g *backend.Gemm) {
 	if g.TransA {
 		p.k = g.A.Rows()
 	}
-	p.kc = blockLength(p.k)
+	p.kc = blockLength(p.k, p.shape.depth)
 	p.panels = ceilDiv(p.n, p.shape.cols)
-	if !g.TransA {
+	if !g.TransA && (p.shape.inPlace || p.n < fewColumns) {
 		p.packedFrom = p.m / p.shape.rows * p.shape.rows
 	}
 	p.byRows = divideRows(p.m, p.n, p.k, p.shape, w.count)
@@ -146,9 +142,12 @@ func divideRows(m, n, k int, s shape, workers int) bool {
 	return k*n <= 1<<18 && share(ceilDiv(n, s.cols)) < min(0.9, share(ceilDiv(m, s.group)))
 }
 
-// blockLength is the length of K's blocks: about equal ones, no longer than blockK, a multiple of 4.
-func blockLength(k int) int {
-	return max(4, roundUp(ceilDiv(k, max(1, ceilDiv(k, blockK))), 4))
+// fewColumns of C do not make up for packing A.
+const fewColumns = 64
+
+// blockLength is the length of K's blocks: about equal ones, no longer than depth, a multiple of 4.
+func blockLength(k, depth int) int {
+	return max(4, roundUp(ceilDiv(k, max(1, ceilDiv(k, depth))), 4))
 }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
@@ -235,24 +234,27 @@ func (p *product) columns(q0, q1, lo, hi int) {
 // columnPiece multiplies all of A's rows with the packed panels [c0, c1).
 func (p *product) columnPiece(c0, c1, lo, p0, kb int) {
 	j0, lines := p.start(c0), p.sharedLines()
-	for i := 0; i < p.m; i += p.shape.rows {
-		switch {
-		case p.halves.wideA:
-			p.widenedA(p.shared[(p0-lo)*lines:], i, kb)
-		case i < p.packedFrom:
-			p.inPlaceA(i, p0)
-		default:
-			p.packedA(p.shared[(p0-lo)*lines:], i-p.packedFrom, kb)
-		}
+	for r := 0; r < p.m; r += p.shape.block {
 		for q := c0; q < c1; q++ {
 			j := p.start(q)
-			p.multiply(p.mine[(j-j0)*kb:], i, j, p.start(q+1)-j, p0, kb)
+			panel, cols := p.mine[(j-j0)*kb:], p.start(q+1)-j
+			for i := r; i < min(r+p.shape.block, p.m); i += p.shape.rows {
+				switch {
+				case p.halves.wideA:
+					p.widenedA(p.shared[(p0-lo)*lines:], i, kb)
+				case i < p.packedFrom:
+					p.inPlaceA(i, p0)
+				default:
+					p.packedA(p.shared[(p0-lo)*lines:], i-p.packedFrom, kb)
+				}
+				p.multiply(panel, i, j, cols, p0, kb)
+			}
 		}
 	}
 }
 
-// piecePanels is the number of panels that are packed at a time: 192 columns.
-func (p *product) piecePanels() int { return max(1, 192/p.shape.cols) }
+// piecePanels is the number of panels that are packed at a time.
+func (p *product) piecePanels() int { return p.shape.piece / p.shape.cols }
 
 // aheadB brings a piece of B nearer while calls times as many tiles are computed as C has rows of tiles.
 func (p *product) aheadB(q0, q1, p0, kb, panels int) {
@@ -269,10 +271,10 @@ func (p *product) aheadB(q0, q1, p0, kb, panels int) {
 }
 
 // itemPanels is the number of panels in an item: few, so that workers end together, but when A is too large for the cache
-// many, because every item reads all of it.
+// and lies in place many, because every item reads all of it.
 func (p *product) itemPanels() int {
 	each := ceilDiv(p.panels, p.w.count)
-	if p.m*p.k > 1<<18 {
+	if p.shape.inPlace && p.m*p.k > 1<<18 {
 		return max(1, min(each, max(p.piecePanels(), ceilDiv(each, 2)), 1536/p.shape.cols))
 	}
 	return max(1, min(ceilDiv(each, 4), p.piecePanels()))
@@ -312,18 +314,21 @@ func (p *product) rows(i0, i1, lo, hi, width int) {
 		}
 		p.aheadA(i0, i1, lo, hi, p0+kb)
 		b := p.shared[(p0-lo)*width:]
-		for i := i0; i < i1; i += p.shape.rows {
-			switch {
-			case p.halves.wideA:
-				p.widenedA(p.mine, i-i0, kb)
-			case i < packed:
-				p.inPlaceA(i, p0)
-			default:
-				p.packedA(p.mine, i-packed, kb)
-			}
+		for r := i0; r < i1; r += p.shape.block {
 			for q := range p.panels {
 				j := p.start(q)
-				p.multiply(b[j*kb:], i, j, p.start(q+1)-j, p0, kb)
+				panel, cols := b[j*kb:], p.start(q+1)-j
+				for i := r; i < min(r+p.shape.block, i1); i += p.shape.rows {
+					switch {
+					case p.halves.wideA:
+						p.widenedA(p.mine, i-i0, kb)
+					case i < packed:
+						p.inPlaceA(i, p0)
+					default:
+						p.packedA(p.mine, i-packed, kb)
+					}
+					p.multiply(panel, i, j, cols, p0, kb)
+				}
 			}
 		}
 	})
@@ -345,8 +350,8 @@ func (p *product) aheadA(i0, i1, lo, hi, p0 int) {
 
 // itemRows is the number of rows in an item: a multiple of the packed group, few enough that the workers end together.
 func (p *product) itemRows() int {
-	most := 64
-	if p.g.TransA {
+	most := p.shape.item
+	if p.g.TransA && p.shape.inPlace {
 		most = 192 // packing reads columns: longer runs
 	}
 	return max(1, min(ceilDiv(ceilDiv(p.m, p.shape.group), 4*p.w.count), most/p.shape.group)) * p.shape.group

@@ -158,8 +158,25 @@ func (p *product) packGroups(dst []float32, i0, i1 int, s span, src []float32, l
 		if i := i0 + 6*whole; i < i1 {
 			p.packGroupsGo(dst[6*whole*s.kb:], i, i1, s, src[6*whole:], ld)
 		}
-	default: // the last rows only: all others are read in place
-		p.packGroupsGo(dst, i0, i1, s, src, ld)
+	default:
+		for i := i0; i < i1; i += 6 {
+			transpose6Rows(dst[(i-i0)*s.kb+6*s.at:], src[(i-i0)*ld:], ld, min(6, i1-i), s.n)
+		}
+	}
+}
+
+//go:noescape
+func transpose6(dst, src unsafe.Pointer, ld, quads int)
+
+// transpose6Rows is dst[p*6+r] = src[r*ld+p] for r < 6 and p < k, with zeros for r >= count.
+func transpose6Rows(dst, src []float32, ld, count, k int) {
+	done := 0
+	if count == 6 && k >= 4 {
+		done = k &^ 3
+		transpose6(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), 4*ld, k/4)
+	}
+	if done < k {
+		packGo(dst[6*done:], 6, 6, src[done:], ld, 1, count, k-done)
 	}
 }
 

@@ -268,3 +268,51 @@ piece:
 	DECQ    CX
 	JNZ     row
 	RET
+
+// func transpose6(dst, src unsafe.Pointer, ld, quads int)
+//
+// dst[p 6 + r] = src[r ld + p] for r < 6, p < 4 quads; ld is in bytes.
+TEXT ·transpose6(SB), NOSPLIT, $0-32
+	MOVQ  dst+0(FP), DI
+	MOVQ  src+8(FP), R10
+	MOVQ  ld+16(FP), SI
+	MOVQ  quads+24(FP), CX
+	TESTQ CX, CX
+	JZ    done
+	LEAQ  (SI)(SI*2), BX
+	LEAQ  (R10)(BX*1), R11
+
+quad:
+	VMOVUPS   (R10), X0
+	VMOVUPS   (R10)(SI*1), X1
+	VMOVUPS   (R10)(SI*2), X2
+	VMOVUPS   (R11), X3
+	VMOVUPS   (R11)(SI*1), X4
+	VMOVUPS   (R11)(SI*2), X5
+	VUNPCKLPS X1, X0, X6
+	VUNPCKHPS X1, X0, X7
+	VUNPCKLPS X3, X2, X8
+	VUNPCKHPS X3, X2, X9
+	VUNPCKLPS X5, X4, X10
+	VUNPCKHPS X5, X4, X11
+	VUNPCKLPD X8, X6, X0
+	VUNPCKHPD X8, X6, X1
+	VUNPCKLPD X9, X7, X2
+	VUNPCKHPD X9, X7, X3
+	VMOVUPS   X0, (DI)
+	VMOVLPS   X10, 16(DI)
+	VMOVUPS   X1, 24(DI)
+	VMOVHPS   X10, 40(DI)
+	VMOVUPS   X2, 48(DI)
+	VMOVLPS   X11, 64(DI)
+	VMOVUPS   X3, 72(DI)
+	VMOVHPS   X11, 88(DI)
+	ADDQ      $16, R10
+	ADDQ      $16, R11
+	ADDQ      $96, DI
+	DECQ      CX
+	JNZ       quad
+
+done:
+	VZEROUPPER
+	RET

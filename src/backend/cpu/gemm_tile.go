@@ -20,17 +20,29 @@ type tile struct {
 	fetchStep, fetches int
 }
 
-// shape is how an instruction set cuts a product up: the tile of its micro-kernel, and the rows of one packed group of A.
-type shape struct{ rows, cols, group int }
+// shape is how an instruction set cuts a product up.
+type shape struct {
+	rows, cols int  // the tile of its micro-kernel
+	group      int  // rows of one packed group of A
+	inPlace    bool // rows of A are read where they are, instead of being packed
 
+	depth int // steps of a K block, at most
+	block int // rows of A that are multiplied with one panel of B after the other
+	piece int // columns of B that are packed at a time
+	item  int // rows of C that are claimed at a time, at most
+}
+
+// shape: with AVX-512 a row of tiles runs along packed panels in the second-level cache, and its rows of A, in place, stay
+// in the first. With AVX2 a panel of B stays in the first-level cache (16 KiB of 32) while a column of tiles runs down a block of packed A in the
+// second (132 KiB of 512 on Zen 3).
 func (l level) shape() shape {
 	switch l {
 	case avx512:
-		return shape{8, 48, 16}
+		return shape{rows: 8, cols: 48, group: 16, inPlace: true, depth: 384, block: 8, piece: 192, item: 64}
 	case avx2:
-		return shape{6, 16, 6}
+		return shape{rows: 6, cols: 16, group: 6, depth: 256, block: 132, piece: 48, item: 96}
 	}
-	return shape{4, 4, 4}
+	return shape{rows: 4, cols: 4, group: 4, inPlace: true, depth: 384, block: 4, piece: 192, item: 64}
 }
 
 // maxTile is the number of elements of the largest tile.
