@@ -238,7 +238,8 @@ func (p *product) columnPiece(c0, c1, lo, p0, kb int) {
 		for q := c0; q < c1; q++ {
 			j := p.start(q)
 			panel, cols := p.mine[(j-j0)*kb:], p.start(q+1)-j
-			for i := r; i < min(r+p.shape.block, p.m); i += p.shape.rows {
+			for i, n := r, 0; i < min(r+p.shape.block, p.m); i += n * p.shape.rows {
+				n = p.tilesBelow(i, min(r+p.shape.block, p.m), cols)
 				switch {
 				case p.halves.wideA:
 					p.widenedA(p.shared[(p0-lo)*lines:], i, kb)
@@ -247,7 +248,7 @@ func (p *product) columnPiece(c0, c1, lo, p0, kb int) {
 				default:
 					p.packedA(p.shared[(p0-lo)*lines:], i-p.packedFrom, kb)
 				}
-				p.multiply(panel, i, j, cols, p0, kb)
+				p.multiply(panel, i, n, j, cols, p0, kb)
 			}
 		}
 	}
@@ -264,9 +265,9 @@ func (p *product) aheadB(q0, q1, p0, kb, panels int) {
 	}
 	calls := panels * ceilDiv(p.m, p.shape.rows)
 	if p.g.TransB {
-		p.ahead.set(&p.b, j*p.b.ld+p0, cols, kb, calls)
+		p.ahead.set(&p.b, j*p.b.ld+p0, cols, kb, calls, p.shape.below)
 	} else {
-		p.ahead.set(&p.b, p0*p.b.ld+j, min(kb, kb*cols), cols, calls)
+		p.ahead.set(&p.b, p0*p.b.ld+j, min(kb, kb*cols), cols, calls, p.shape.below)
 	}
 }
 
@@ -318,7 +319,8 @@ func (p *product) rows(i0, i1, lo, hi, width int) {
 			for q := range p.panels {
 				j := p.start(q)
 				panel, cols := b[j*kb:], p.start(q+1)-j
-				for i := r; i < min(r+p.shape.block, i1); i += p.shape.rows {
+				for i, n := r, 0; i < min(r+p.shape.block, i1); i += n * p.shape.rows {
+					n = p.tilesBelow(i, min(r+p.shape.block, i1), cols)
 					switch {
 					case p.halves.wideA:
 						p.widenedA(p.mine, i-i0, kb)
@@ -327,7 +329,7 @@ func (p *product) rows(i0, i1, lo, hi, width int) {
 					default:
 						p.packedA(p.mine, i-packed, kb)
 					}
-					p.multiply(panel, i, j, cols, p0, kb)
+					p.multiply(panel, i, n, j, cols, p0, kb)
 				}
 			}
 		}
@@ -342,9 +344,9 @@ func (p *product) aheadA(i0, i1, lo, hi, p0 int) {
 	}
 	kb := min(p.kc, hi-p0)
 	if p.g.TransA {
-		p.ahead.set(&p.a, p0*p.a.ld+i0, min(kb, kb*(i1-i0)), i1-i0, calls)
+		p.ahead.set(&p.a, p0*p.a.ld+i0, min(kb, kb*(i1-i0)), i1-i0, calls, p.shape.below)
 	} else {
-		p.ahead.set(&p.a, i0*p.a.ld+p0, i1-i0, kb, calls)
+		p.ahead.set(&p.a, i0*p.a.ld+p0, i1-i0, kb, calls, p.shape.below)
 	}
 }
 
@@ -357,15 +359,15 @@ func (p *product) itemRows() int {
 	return max(1, min(ceilDiv(ceilDiv(p.m, p.shape.group), 4*p.w.count), most/p.shape.group)) * p.shape.group
 }
 
-// multiply computes the tile of C at (i, j), cols wide, for the K block [p0, p0+kb) from the given panel of B, and
-// finishes it when the block is the last one.
-func (p *product) multiply(panel []float32, i, j, cols, p0, kb int) {
+// multiply computes n tiles of C, one under the other from (i, j) on, cols wide, for the K block [p0, p0+kb) from the given
+// panel of B, and finishes them when the block is the last one.
+func (p *product) multiply(panel []float32, i, n, j, cols, p0, kb int) {
 	if p.halves.c {
 		p.multiplyHalf(panel, i, j, cols, p0, kb)
 		return
 	}
 	t, last := &p.tile, p0+kb >= p.k
-	rows := min(p.shape.rows, p.m-i)
+	rows := min(n*p.shape.rows, p.m-i)
 	c := unsafe.Pointer(&p.c[i*p.ldc+j])
 	t.k, t.b, t.c, t.ldc, t.rows, t.alpha = kb, unsafe.Pointer(unsafe.SliceData(panel)), nil, 4*p.ldc, rows, p.g.Alpha
 	if p0 > 0 || p.g.Accumulate {
@@ -379,7 +381,8 @@ func (p *product) multiply(panel []float32, i, j, cols, p0, kb int) {
 	if last && p.g.Act == backend.GELUGrad { // C may be Pre, which is needed first
 		t.out, t.ldo = unsafe.Pointer(&p.z[0]), 4*p.shape.cols
 	}
-	p.ahead.next(t)
+	out := t.out
+	p.ahead.next(t, n, p.shape.below)
 	p.w.level.multiply(p, rows, cols)
 	if last && p.g.Act != backend.NoActivation {
 		var pre unsafe.Pointer
@@ -387,9 +390,9 @@ func (p *product) multiply(panel []float32, i, j, cols, p0, kb int) {
 			pre = unsafe.Pointer(&p.pre[i*p.ldpre+j])
 		}
 		if p.g.Act == backend.GELU {
-			p.w.level.geluTile(c, t.out, pre, 4*p.ldc, t.ldo, 4*p.ldpre, rows, cols)
+			p.w.level.geluTile(c, out, pre, 4*p.ldc, t.ldo, 4*p.ldpre, rows, cols)
 		} else {
-			p.w.level.geluGradTile(c, t.out, pre, 4*p.ldc, t.ldo, 4*p.ldpre, rows, cols)
+			p.w.level.geluGradTile(c, out, pre, 4*p.ldc, t.ldo, 4*p.ldpre, rows, cols)
 		}
 	}
 }

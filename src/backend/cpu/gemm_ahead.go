@@ -17,25 +17,32 @@ type ahead struct {
 const lineFloats = cacheLine / 4
 
 // set describes rows pieces of cols elements of src, a row apart, from element at on, and the number of tiles to come.
-func (a *ahead) set(src *factor, at, rows, cols, tiles int) {
+func (a *ahead) set(src *factor, at, rows, cols, tiles int, below bool) {
 	*a = ahead{}
 	if rows <= 0 || cols <= 0 || tiles <= 0 {
 		return
 	}
 	*a = ahead{base: src.address(at), stride: src.size() * src.ld, rows: rows, lines: ceilDiv(cols*src.size(), cacheLine)}
-	a.each = ceilDiv(rows, max(1, tiles/a.lines))
+	if below {
+		a.each = ceilDiv(rows*a.lines, tiles)
+	} else {
+		a.each = ceilDiv(rows, max(1, tiles/a.lines)) // a tile stays within a column of lines
+	}
 }
 
-// next gives the tile its share.
-func (a *ahead) next(t *tile) {
+// next gives the n tiles of a call their share.
+func (a *ahead) next(t *tile, n int, below bool) {
 	if a.line >= a.lines {
 		t.fetches = 0
 		return
 	}
-	t.fetch = unsafe.Add(a.base, a.row*a.stride+a.line*cacheLine)
+	t.fetch = uintptr(a.base) + uintptr(a.row*a.stride+a.line*cacheLine)
 	t.fetchStep, t.fetches = a.stride, min(a.each, a.rows-a.row)
-	if a.row += a.each; a.row >= a.rows {
-		a.row = 0
+	if below {
+		t.each, t.fetches = a.each, min(n*a.each, (a.lines-a.line)*a.rows-a.row)
+		t.fetchRows, t.fetchLeft, t.fetchWrap = a.rows, a.rows-a.row, cacheLine-a.rows*a.stride
+	}
+	for a.row += t.fetches; a.row >= a.rows; a.row -= a.rows {
 		a.line++
 	}
 }

@@ -18,6 +18,12 @@
 #define tile_fetch 120
 #define tile_fetchstep 128
 #define tile_fetches 136
+#define tile_tiles 144
+#define tile_nexta 152
+#define tile_each 160
+#define tile_fetchrows 168
+#define tile_fetchleft 176
+#define tile_fetchwrap 184
 
 // SI, R12: rows 0-2 and 3-5 of A at step p; R13: the distance of rows; R9: the distance of steps. The 12 sums are Y4-Y15.
 #define ROW(at, x, s0, s1) \
@@ -68,14 +74,17 @@
 	VXORPS s1, s1, s1
 
 // func tile6x16(t *tile)
+//
+// tile.tiles tiles, one under the other. Between them it moves a, c, out and what is left to fetch along in t.
 TEXT ·tile6x16(SB), NOSPLIT, $0-8
 	MOVQ t+0(FP), AX
+
+next:
 	MOVQ tile_a(AX), SI
 	MOVQ tile_b(AX), DI
 	MOVQ tile_k(AX), CX
 	MOVQ tile_rsa(AX), R13
 	MOVQ tile_csa(AX), R9
-	MOVQ tile_ldc(AX), R8
 	MOVQ tile_out(AX), R10
 	MOVQ tile_fetch(AX), R11
 	MOVQ tile_fetchstep(AX), DX
@@ -95,16 +104,28 @@ fetch:
 	JNZ  fetch
 	MOVQ    CX, BX
 	SHRQ    $2, BX
-	MOVQ    tile_fetches(AX), R15
+	MOVQ    tile_each(AX), R15
 	CMPQ    R15, BX
 	CMOVQGT BX, R15
+	MOVQ    tile_fetches(AX), R8
+	CMPQ    R15, R8
+	CMOVQGT R8, R15
+	SUBQ    R15, R8
+	MOVQ    R8, tile_fetches(AX)
 	SUBQ    R15, BX
 	TESTQ   R15, R15
 	JZ      plain
+	MOVQ    tile_fetchleft(AX), R8
 
 ahead:
 	PREFETCHT1 (R11)
 	ADDQ DX, R11
+	DECQ R8
+	JNZ  down
+	ADDQ tile_fetchwrap(AX), R11
+	MOVQ tile_fetchrows(AX), R8
+
+down:
 	STEP(0)
 	STEP(1)
 	STEP(2)
@@ -112,6 +133,8 @@ ahead:
 	ADDQ $256, DI
 	DECQ R15
 	JNZ  ahead
+	MOVQ R11, tile_fetch(AX)
+	MOVQ R8, tile_fetchleft(AX)
 
 plain:
 	TESTQ BX, BX
@@ -140,6 +163,7 @@ finish:
 	VBROADCASTSS tile_alpha(AX), Y2
 	ALL(ALPHA)
 	MOVQ  tile_c(AX), DX
+	MOVQ  tile_ldc(AX), R8
 	TESTQ DX, DX
 	JZ    bias
 	ALL(ADDC)
@@ -156,6 +180,20 @@ out:
 	MOVQ tile_out(AX), R10
 	MOVQ tile_ldo(AX), R9
 	ALL(OUT)
+	DECQ  tile_tiles(AX)
+	JZ    end
+	MOVQ  tile_nexta(AX), SI
+	ADDQ  SI, tile_a(AX)
+	MOVQ  R10, tile_out(AX)
+	MOVQ  tile_c(AX), DX
+	TESTQ DX, DX
+	JZ    next
+	LEAQ  (R8)(R8*2), R8
+	LEAQ  (DX)(R8*2), DX
+	MOVQ  DX, tile_c(AX)
+	JMP   next
+
+end:
 	VZEROUPPER
 	RET
 

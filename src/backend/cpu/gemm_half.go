@@ -160,7 +160,7 @@ func (p *product) widenLines(dst []float32, step int, src *factor, row, rows, co
 // widenedA says where the tile's rows of A are after widenA: from row i on. A tile that reaches over the last one reads
 // leftovers there, and they count for nothing.
 func (p *product) widenedA(rows []float32, i, kb int) {
-	p.tile.a, p.tile.rsa, p.tile.csa = unsafe.Pointer(&rows[i*kb]), 4*kb, 4
+	p.tile.a, p.tile.rsa, p.tile.csa, p.tile.nextA = unsafe.Pointer(&rows[i*kb]), 4*kb, 4, 4*kb*p.shape.rows
 }
 
 // multiplyHalf is multiply for C in 16 bits.
@@ -188,7 +188,7 @@ func (p *product) multiplyHalf(panel []float32, i, j, cols, p0, kb int) {
 		h.widenTile(h.old, width, h.out, h.ldc, i, j, rows, cols)
 		t.c, t.ldc = unsafe.Pointer(&h.old[0]), 4*width
 	}
-	p.ahead.next(t)
+	p.ahead.next(t, 1, p.shape.below)
 	p.w.level.multiply(p, rows, cols)
 	if last {
 		p.finishHalf(i, j, rows, cols)

@@ -64,12 +64,13 @@ func (p *product) share(lines, super int) {
 	}
 }
 
-// carve takes this worker's scratch memory: a packed piece of width columns or rows, and a tile; super, rows and cols are
+// carve takes this worker's scratch memory: a packed piece of width columns or rows, and a column of tiles; super, rows and cols are
 // the steps of K at a time and the size of an item.
 func (p *product) carve(width, super, rows, cols int) {
-	n := maxTile + width*min(p.kc, roundUp(p.k, 4))
+	z := max(maxTile, p.shape.block*p.shape.cols)
+	n := z + width*min(p.kc, roundUp(p.k, 4))
 	all := p.w.scratch(n + p.halves.scratch(p, super, rows, cols))
-	p.z, p.mine = all[:maxTile], all[maxTile:n]
+	p.z, p.mine = all[:z], all[z:n]
 	p.halves.carve(p, all[n:], super, rows, cols)
 }
 
@@ -130,10 +131,10 @@ func (p *product) packSharedB(lo, hi, width int) {
 
 // inPlaceA and packedA say where the tile's rows of A are.
 func (p *product) inPlaceA(i, p0 int) {
-	p.tile.a, p.tile.rsa, p.tile.csa = unsafe.Pointer(&p.a.data[i*p.a.ld+p0]), 4*p.a.ld, 4
+	p.tile.a, p.tile.rsa, p.tile.csa, p.tile.nextA = unsafe.Pointer(&p.a.data[i*p.a.ld+p0]), 4*p.a.ld, 4, 4*p.a.ld*p.shape.rows
 }
 
 func (p *product) packedA(groups []float32, i, kb int) {
 	g := p.shape.group
-	p.tile.a, p.tile.rsa, p.tile.csa = unsafe.Pointer(&groups[i/g*g*kb+i%g]), 4, 4*g
+	p.tile.a, p.tile.rsa, p.tile.csa, p.tile.nextA = unsafe.Pointer(&groups[i/g*g*kb+i%g]), 4, 4*g, 4*g*kb
 }

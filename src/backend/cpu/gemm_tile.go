@@ -15,9 +15,15 @@ type tile struct {
 	rows                  int
 	mask, add, biasMask   uint64
 	alpha                 float32
-	// fetch, fetch + fetchStep, ... are addresses to bring into the second-level cache meanwhile, fetches at most.
-	fetch              unsafe.Pointer
+	// fetch, fetch + fetchStep, ... are addresses to bring into the second-level cache meanwhile, fetches at most. (Not
+	// pointers for the garbage collector: they may lie outside everything.)
+	fetch              uintptr
 	fetchStep, fetches int
+
+	// A kernel that can computes tiles tiles, one under the other: nextA is the distance of their rows of A. It fetches each
+	// lines in a tile, down to fetchLeft of them, and then goes on fetchWrap further with fetchRows.
+	tiles, nextA, each              int
+	fetchRows, fetchLeft, fetchWrap int
 }
 
 // shape is how an instruction set cuts a product up.
@@ -25,6 +31,7 @@ type shape struct {
 	rows, cols int  // the tile of its micro-kernel
 	group      int  // rows of one packed group of A
 	inPlace    bool // rows of A are read where they are, instead of being packed
+	below      bool // the micro-kernel goes on with the tiles below
 
 	depth int // steps of a K block, at most
 	block int // rows of A that are multiplied with one panel of B after the other
@@ -40,7 +47,7 @@ func (l level) shape() shape {
 	case avx512:
 		return shape{rows: 8, cols: 48, group: 16, inPlace: true, depth: 384, block: 8, piece: 192, item: 64}
 	case avx2:
-		return shape{rows: 6, cols: 16, group: 6, depth: 256, block: 132, piece: 48, item: 96}
+		return shape{rows: 6, cols: 16, group: 6, below: true, depth: 256, block: 132, piece: 48, item: 96}
 	}
 	return shape{rows: 4, cols: 4, group: 4, inPlace: true, depth: 384, block: 4, piece: 192, item: 64}
 }
@@ -115,16 +122,28 @@ func edge(t *tile, z []float32, zcols, rows, cols int) {
 	}
 }
 
+// tilesBelow is the number of tiles from row i on, before row end, that one call of the micro-kernel computes.
+func (p *product) tilesBelow(i, end, cols int) int {
+	if !p.shape.below || p.halves.c || cols < p.shape.cols {
+		return 1
+	}
+	if i < p.packedFrom {
+		end = min(end, p.packedFrom)
+	}
+	return max(1, (end-i)/p.shape.rows)
+}
+
 // multiplyWhole runs a micro-kernel that can only do whole tiles.
 func (p *product) multiplyWhole(kernel func(*tile), rows, cols int) {
 	t, s := &p.tile, p.shape
-	if rows == s.rows && cols == s.cols {
+	if rows%s.rows == 0 && cols == s.cols {
+		t.tiles = rows / s.rows
 		kernel(t)
 		return
 	}
 	whole := p.w.edge[:s.rows*s.cols]
 	c, out, bias, ldo := t.c, t.out, t.bias, t.ldo
-	t.c, t.out, t.bias, t.ldo = nil, unsafe.Pointer(&whole[0]), nil, 4*s.cols
+	t.c, t.out, t.bias, t.ldo, t.tiles = nil, unsafe.Pointer(&whole[0]), nil, 4*s.cols, 1
 	kernel(t)
 	t.c, t.out, t.bias, t.ldo = c, out, bias, ldo
 	edge(t, whole, s.cols, rows, cols)
