@@ -17,7 +17,7 @@ import (
 // once and stays in that worker's cache; the other operand is shared, and packed by all workers together before. A whose
 // rows are rows of A may also be read in place (see shape).
 
-// sharedFloats bounds the packed part of the shared operand; longer K takes several rounds.
+// sharedFloats bounds the packed part of a shared B; longer K takes several rounds.
 const sharedFloats = 1 << 21
 
 // Gemm checks the shapes and enqueues the product.
@@ -189,7 +189,7 @@ func (p *product) runByColumns() {
 	packed := p.sharedLines()
 	super := p.k
 	if packed > 0 {
-		super = p.superBlock(packed)
+		super = p.superBlock(packed, p.shape.shared)
 	}
 	p.share(packed, super)
 	width := p.itemPanels()
@@ -284,7 +284,7 @@ func (p *product) itemPanels() int {
 // runByRows: workers claim rows of C. B is packed by all of them together; A is streamed.
 func (p *product) runByRows() {
 	width := roundUp(p.n, p.panelAlign())
-	super := p.superBlock(width)
+	super := p.superBlock(width, sharedFloats)
 	p.share(width, super)
 	height := p.itemRows()
 	items := ceilDiv(p.m, height)

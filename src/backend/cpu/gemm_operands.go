@@ -8,9 +8,9 @@ import (
 
 // How a product divides its worker's scratch memory among operands, and where the kernels find them.
 
-// superBlock is how many steps of K the shared operand is packed for at a time: whole blocks.
-func (p *product) superBlock(width int) int {
-	return max(1, sharedFloats/(width*p.kc)) * p.kc
+// superBlock is how many steps of K the shared operand, width lines, is packed for at a time in so many floats: whole blocks.
+func (p *product) superBlock(width, floats int) int {
+	return max(1, floats/(width*p.kc)) * p.kc
 }
 
 // panelAlign is what a panel's width is padded to.

@@ -37,6 +37,8 @@ type shape struct {
 	block int // rows of A that are multiplied with one panel of B after the other
 	piece int // columns of B that are packed at a time
 	item  int // rows of C that are claimed at a time, at most
+
+	shared int // floats of A that are packed for all workers at a time; every item reads all of them
 }
 
 // shape: with AVX-512 a row of tiles runs along packed panels in the second-level cache, and its rows of A, in place, stay
@@ -45,11 +47,11 @@ type shape struct {
 func (l level) shape() shape {
 	switch l {
 	case avx512:
-		return shape{rows: 8, cols: 48, group: 16, inPlace: true, depth: 384, block: 8, piece: 192, item: 64}
+		return shape{rows: 8, cols: 48, group: 16, inPlace: true, depth: 384, block: 8, piece: 192, item: 64, shared: 1 << 21}
 	case avx2:
-		return shape{rows: 6, cols: 16, group: 6, below: true, depth: 256, block: 132, piece: 48, item: 96}
+		return shape{rows: 6, cols: 16, group: 6, below: true, depth: 256, block: 132, piece: 48, item: 96, shared: 1 << 19}
 	}
-	return shape{rows: 4, cols: 4, group: 4, inPlace: true, depth: 384, block: 4, piece: 192, item: 64}
+	return shape{rows: 4, cols: 4, group: 4, inPlace: true, depth: 384, block: 4, piece: 192, item: 64, shared: 1 << 21}
 }
 
 // maxTile is the number of elements of the largest tile.
