@@ -117,6 +117,39 @@ __device__ __forceinline__ void mma<f16>(float (&d)[4], const uint32_t (&a)[4], 
     mmaF16(d, a, b, c);
 }
 
+// ---- tensors and launches
+
+// View is a tensor as a kernel's arguments hold it: rows x cols elements of a type that the kernel knows, rows ld elements apart.
+// data is null when an optional tensor is absent. The host's mirror is in src/backend/cuda.
+struct View {
+    void* data;
+    long long ld;
+    int rows, cols;
+};
+
+template <class T>
+__device__ __forceinline__ T* row(const View& v, long long i) {
+    return static_cast<T*>(v.data) + i * v.ld;
+}
+
+// Pack is 16 bytes of elements: what one thread moves at once where addresses allow it.
+template <class T>
+struct __align__(16) Pack {
+    static constexpr int size = 16 / sizeof(T);
+    T v[size];
+};
+
+// FOR_TYPES instantiates MACRO(suffix, type) for every type that weights and activations may have.
+#define FOR_TYPES(MACRO)       \
+    MACRO(f32, float)          \
+    MACRO(bf16, cambium::bf16) \
+    MACRO(f16, cambium::f16)
+
+// STRIDED loops i over [0, n) with all threads of a one-dimensional grid.
+#define STRIDED(i, n)                                                                      \
+    (long long i = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x; i < (n); \
+     i += static_cast<long long>(gridDim.x) * blockDim.x)
+
 // ---- sums with a fixed order
 
 // warpSum gives every lane the sum over its warp, by a butterfly: the same bits in every lane.
@@ -129,6 +162,11 @@ __device__ __forceinline__ float warpMax(float v) {
     return v;
 }
 
+__device__ __forceinline__ double warpSum(double v) {
+    for (int o = 16; o > 0; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
+    return v;
+}
+
 // blockSum gives every thread the sum over its block of whole warps. scratch is 32 floats of shared memory; it may be used again
 // once the next barrier has passed.
 __device__ __forceinline__ float blockSum(float v, float* scratch) {
@@ -137,6 +175,15 @@ __device__ __forceinline__ float blockSum(float v, float* scratch) {
     if (lane == 0) scratch[warp] = v;
     __syncthreads();
     return warpSum(lane < warps ? scratch[lane] : 0.0f);
+}
+
+// blockMax is the same for the maximum.
+__device__ __forceinline__ float blockMax(float v, float* scratch) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    v = warpMax(v);
+    if (lane == 0) scratch[warp] = v;
+    __syncthreads();
+    return warpMax(lane < warps ? scratch[lane] : scratch[0]);
 }
 
 }  // namespace cambium

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+extern "C" int cuStreamSynchronize(void*);
+
 namespace emu {
 
 namespace {
@@ -100,6 +102,19 @@ struct Arguments {
         return p;
     }
 };
+
+// packed finds the one parameter of a kernel in the driver's other way of passing them: a buffer of just its size
+// (CU_LAUNCH_PARAM_BUFFER_POINTER 1, CU_LAUNCH_PARAM_BUFFER_SIZE 2, CU_LAUNCH_PARAM_END 0). null when the size is another one.
+void** packed(void** extra, size_t size) {
+    static thread_local void* buffer;
+    buffer = nullptr;
+    size_t given = 0;
+    for (; extra && *extra; extra += 2) {
+        if (reinterpret_cast<uintptr_t>(*extra) == 1) buffer = extra[1];
+        if (reinterpret_cast<uintptr_t>(*extra) == 2) given = *static_cast<size_t*>(extra[1]);
+    }
+    return buffer && given == size ? &buffer : nullptr;
+}
 
 int copy(void* to, const void* from, size_t bytes, void* stream, bool wait) {
     if (const int r = ready()) return r;
@@ -246,13 +261,15 @@ CU_API cuFuncGetAttribute(int* value, int, void*) {
 }
 
 CU_API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
-                      void* stream, void** params, void**) {
+                      void* stream, void** params, void** extra) {
     READY;
     static std::atomic<uint64_t> count{0};
     const Kernel* k = static_cast<Kernel*>(function);
     const uint64_t threads = uint64_t{bx} * by * bz;
     if (!k || !gx || !gy || !gz || gy > 65535 || gz > 65535 || !threads || threads > kMaxThreads || shared > kMaxShared)
         return kInvalidValue;
+    if (!params && k->params == 1) params = packed(extra, k->sizes[0]);
+    if (!params && k->params) return kInvalidValue;
     Stream* s = currentContext()->stream(stream);
     Context* c = currentContext();
     s->enqueue([=, args = std::make_shared<Arguments>(k, params)] {
@@ -317,6 +334,10 @@ CU_API cuMemcpyDtoD_v2(unsigned long long to, unsigned long long from, size_t by
 }
 CU_API cuMemcpyPeerAsync(unsigned long long to, void*, unsigned long long from, void*, size_t bytes, void* stream) {
     return cuMemcpyDtoDAsync_v2(to, from, bytes, stream);
+}
+CU_API cuMemsetD8_v2(unsigned long long to, unsigned char v, size_t n) {
+    const int r = set<unsigned char>(to, v, n, nullptr);
+    return r ? r : cuStreamSynchronize(nullptr);
 }
 CU_API cuMemsetD8Async(unsigned long long to, unsigned char v, size_t n, void* stream) { return set<unsigned char>(to, v, n, stream); }
 CU_API cuMemsetD32Async(unsigned long long to, unsigned v, size_t n, void* stream) { return set<unsigned>(to, v, n, stream); }

@@ -1,0 +1,177 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"sync"
+
+	"gorgonia.org/cu"
+
+	"cambium/src/backend"
+	"cambium/src/tensor"
+)
+
+// minCapability is the oldest GPU whose tensor cores and asynchronous copies the kernels use: Ampere, sm_80.
+const minCapability = 80
+
+// Open makes the backend of one GPU, by its number among those that CUDA_VISIBLE_DEVICES leaves. It takes the device's
+// primary context, as libraries do, and loads the kernels.
+func Open(device int) (backend.Backend, error) {
+	if err := initialize(); err != nil {
+		return nil, err
+	}
+	n, err := cu.NumDevices()
+	if err != nil {
+		return nil, fmt.Errorf("cuda: number of devices: %w", err)
+	}
+	if device < 0 || device >= n {
+		return nil, fmt.Errorf("cuda: device %d does not exist: this process sees %d", device, n)
+	}
+	b := &gpu{kernels: map[string]*kernel{}, byLabel: map[string]int{}, peakByLabel: map[string]int{}}
+	if b.device, err = cu.GetDevice(device); err != nil {
+		return nil, fmt.Errorf("cuda: device %d: %w", device, err)
+	}
+	if err := b.inspect(); err != nil {
+		return nil, err
+	}
+	if b.context, err = b.device.RetainPrimaryCtx(); err != nil {
+		return nil, fmt.Errorf("cuda: context of device %d: %w", device, err)
+	}
+	err = b.do(b.loadModules)
+	if err != nil {
+		return nil, errors.Join(err, b.device.ReleasePrimaryCtx())
+	}
+	return b, nil
+}
+
+// gpu is one device as one rank sees it.
+type gpu struct {
+	device  cu.Device
+	context cu.CUContext
+	name    string
+	units   int // streaming multiprocessors
+	modules []cu.Module
+
+	mu          sync.Mutex
+	kernels     map[string]*kernel
+	streams     []*stream
+	current     int
+	peak        int
+	byLabel     map[string]int
+	peakByLabel map[string]int
+}
+
+// inspect refuses devices that the kernels cannot run on.
+func (b *gpu) inspect() (err error) {
+	if b.name, err = b.device.Name(); err != nil {
+		return fmt.Errorf("cuda: name of device %d: %w", b.device, err)
+	}
+	major, minor, err := b.device.ComputeCapability()
+	if err != nil {
+		return fmt.Errorf("cuda: compute capability of %s: %w", b.name, err)
+	}
+	if 10*major+minor < minCapability {
+		return fmt.Errorf("cuda: %s has compute capability %d.%d: Cambium needs 8.0 or later (A100, RTX 30 and newer)", b.name, major, minor)
+	}
+	if b.units, err = b.device.Attribute(cu.MultiprocessorCount); err != nil {
+		return fmt.Errorf("cuda: multiprocessors of %s: %w", b.name, err)
+	}
+	return nil
+}
+
+// do runs f on an OS thread on which the device's context is current.
+func (b *gpu) do(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cu.SetCurrentContext(b.context); err != nil {
+		return fmt.Errorf("cuda: context of %s: %w", b.name, err)
+	}
+	return f()
+}
+
+func (b *gpu) Name() string { return "cuda " + b.name }
+
+// Workers is 1: the device is one.
+func (b *gpu) Workers() int { return 1 }
+
+func (b *gpu) Alloc(label string, bytes int) (*tensor.Memory, error) {
+	mem := &tensor.Memory{Bytes: bytes, Label: label}
+	err := b.do(func() error {
+		at, err := cu.MemAlloc(int64(max(bytes, 1)))
+		if err != nil {
+			return err
+		}
+		mem.Device = uintptr(at)
+		if err := cu.MemsetD8(at, 0, int64(max(bytes, 1))); err != nil {
+			return err
+		}
+		return cu.Synchronize()
+	})
+	if err != nil {
+		free, total := b.free()
+		return nil, fmt.Errorf("cuda: %d MiB for %s on %s, of whose %d MiB %d are free: %w", bytes>>20, label, b.name, total>>20, free>>20, err)
+	}
+	b.count(label, bytes)
+	return mem, nil
+}
+
+func (b *gpu) free() (free, total int64) {
+	b.do(func() (err error) {
+		free, total, err = cu.MemInfo()
+		return err
+	})
+	return free, total
+}
+
+func (b *gpu) Free(m *tensor.Memory) {
+	if m == nil || m.Device == 0 {
+		return
+	}
+	b.do(func() error { return cu.MemFree(cu.DevicePtr(m.Device)) })
+	m.Device = 0
+	b.count(m.Label, -m.Bytes)
+}
+
+func (b *gpu) count(label string, bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.current += bytes
+	b.peak = max(b.peak, b.current)
+	b.byLabel[label] += bytes
+	b.peakByLabel[label] = max(b.peakByLabel[label], b.byLabel[label])
+	if b.byLabel[label] == 0 {
+		delete(b.byLabel, label)
+	}
+}
+
+func (b *gpu) Usage() backend.Usage {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return backend.Usage{Current: b.current, Peak: b.peak, ByLabel: maps.Clone(b.byLabel)}
+}
+
+func (b *gpu) NewStream(name string) backend.Stream {
+	s := newStream(b, name)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.streams = append(b.streams, s)
+	return s
+}
+
+// Close ends the streams and gives the context back. Memory that is still allocated goes with the process.
+func (b *gpu) Close() error {
+	b.mu.Lock()
+	streams := b.streams
+	b.streams = nil
+	b.mu.Unlock()
+	var all []error
+	for _, s := range streams {
+		all = append(all, s.close())
+	}
+	all = append(all, b.device.ReleasePrimaryCtx())
+	return errors.Join(all...)
+}

@@ -1,0 +1,78 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"cambium/src/tensor"
+)
+
+type fillArgs struct {
+	x      view
+	value  float32
+	vector int32
+}
+
+func (s *stream) Fill(x tensor.Tensor, value float32) {
+	if x.Len() == 0 {
+		return
+	}
+	v := flat(x)[0]
+	a := fillArgs{x: v, value: value, vector: vector(x.DType().Size(), v)}
+	enqueue(s, "fill", "fill_"+suffix(x.DType()), s.grid1(int(v.cols), int(v.rows)), threads256, 0, &a)
+}
+
+type pairArgs struct {
+	y, x   view
+	alpha  float32
+	vector int32
+}
+
+func (s *stream) pair(name string, y, x tensor.Tensor, alpha float32) {
+	if y.Len() != x.Len() || y.Cols() != x.Cols() {
+		panic("cuda: " + name + ": tensors of different shapes")
+	}
+	if y.Len() == 0 {
+		return
+	}
+	v := flat(y, x)
+	wide := max(y.DType().Size(), x.DType().Size())
+	a := pairArgs{y: v[0], x: v[1], alpha: alpha, vector: min(vector(wide, v[0]), vector(wide, v[1]))}
+	enqueue(s, name, name+"_"+suffix(y.DType())+"_"+suffix(x.DType()), s.grid1(int(v[0].cols), int(v[0].rows)), threads256, 0, &a)
+}
+
+func (s *stream) Copy(dst, src tensor.Tensor)        { s.pair("copy", dst, src, 1) }
+func (s *stream) Axpy(y, x tensor.Tensor, a float32) { s.pair("axpy", y, x, a) }
+
+type scaleArgs struct {
+	x       view
+	columns uintptr
+	alpha   float32
+	vector  int32
+}
+
+func (s *stream) Scale(x tensor.Tensor, a float32) {
+	if x.Len() > 0 {
+		s.scale("scale", x, flat(x)[0], scaleArgs{alpha: a})
+	}
+}
+
+func (s *stream) ScaleColumns(x, v tensor.Tensor) {
+	if v.Len() != x.Cols() {
+		panic("cuda: ScaleColumns: one factor a column is wanted")
+	}
+	if x.Len() > 0 {
+		s.scale("scale columns", x, of(x), scaleArgs{columns: address(v)})
+	}
+}
+
+func (s *stream) scale(name string, x tensor.Tensor, v view, a scaleArgs) {
+	a.x, a.vector = v, vector(x.DType().Size(), v)
+	enqueue(s, name, "scale_"+suffix(x.DType()), s.grid1(int(v.cols), int(v.rows)), threads256, 0, &a)
+}
+
+type geluArgs struct{ y, x view }
+
+func (s *stream) GELUForward(y, x tensor.Tensor) {
+	v := flat(y, x)
+	enqueue(s, "gelu", "gelu_forward_"+suffix(y.DType()), s.grid1(int(v[0].cols), int(v[0].rows)), threads256, 0, &geluArgs{v[0], v[1]})
+}

@@ -1,0 +1,75 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"embed"
+	"fmt"
+	"path"
+	"strings"
+
+	"gorgonia.org/cu"
+)
+
+// images are the kernels, compiled for every target by `make cuda`. The folder is never empty, so that a program can be built for the
+// emulated driver alone, which has the kernels in itself.
+//
+//go:embed kernels
+var images embed.FS
+
+// loadModules makes every kernel known.
+func (b *gpu) loadModules() error {
+	files, err := images.ReadDir("kernels")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if !strings.HasSuffix(f.Name(), ".fatbin") {
+			continue
+		}
+		image, err := images.ReadFile(path.Join("kernels", f.Name()))
+		if err != nil {
+			return err
+		}
+		m, err := cu.LoadData(string(image))
+		if err != nil {
+			return fmt.Errorf("cuda: kernels %s do not load on %s: %w: the program was built without code for this GPU, or the driver is older than CUDA 13", f.Name(), b.name, err)
+		}
+		b.modules = append(b.modules, m)
+	}
+	if len(b.modules) == 0 {
+		m, err := cu.LoadData("the emulated driver needs no image")
+		if err != nil {
+			return fmt.Errorf("cuda: this program was built without kernels: build it with `make cuda`: %w", err)
+		}
+		b.modules = append(b.modules, m)
+	}
+	return nil
+}
+
+// kernel finds a kernel by name. One that does not exist is a mistake of the program.
+func (b *gpu) kernel(name string) *kernel {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if k := b.kernels[name]; k != nil {
+		return k
+	}
+	var k *kernel
+	err := b.do(func() error {
+		for _, m := range b.modules {
+			if f, err := m.Function(name); err == nil {
+				k = &kernel{name: name, raw: rawFunction(f)}
+				if strings.HasPrefix(name, "gemm_mma_") {
+					return allowShared(k, mmaShared)
+				}
+				return nil
+			}
+		}
+		return fmt.Errorf("cuda: no kernel %q", name)
+	})
+	if err != nil {
+		panic(err)
+	}
+	b.kernels[name] = k
+	return k
+}
