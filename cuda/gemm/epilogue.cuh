@@ -22,8 +22,10 @@ __device__ __forceinline__ void finish(const Gemm& g, int m, int n, float z) {
     z *= g.alpha;
     if (g.bias) z += load(static_cast<const T*>(g.bias)[n]);
     if (g.act == kGelu) {
-        if (g.pre.data) row<T>(g.pre, m)[n] = round<T>(z);
-        z = gelu(z);
+        // Of z as it is stored, so that a GELU that is computed again from pre gives the same bits.
+        const T stored = round<T>(z);
+        if (g.pre.data) row<T>(g.pre, m)[n] = stored;
+        z = gelu(load(stored));
     } else if (g.act == kGeluGradient) {
         z *= geluGradient(load(row<T>(g.pre, m)[n]));
     }

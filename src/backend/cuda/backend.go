@@ -31,7 +31,7 @@ func Open(device int) (backend.Backend, error) {
 	if device < 0 || device >= n {
 		return nil, fmt.Errorf("cuda: device %d does not exist: this process sees %d", device, n)
 	}
-	b := &gpu{kernels: map[string]*kernel{}, byLabel: map[string]int{}, peakByLabel: map[string]int{}}
+	b := &gpu{kernels: map[string]*kernel{}, usage: backend.Usage{ByLabel: map[string]int{}, PeakByLabel: map[string]int{}}}
 	if b.device, err = cu.GetDevice(device); err != nil {
 		return nil, fmt.Errorf("cuda: device %d: %w", device, err)
 	}
@@ -56,13 +56,10 @@ type gpu struct {
 	units   int // streaming multiprocessors
 	modules []cu.Module
 
-	mu          sync.Mutex
-	kernels     map[string]*kernel
-	streams     []*stream
-	current     int
-	peak        int
-	byLabel     map[string]int
-	peakByLabel map[string]int
+	mu      sync.Mutex
+	kernels map[string]*kernel
+	streams []*stream
+	usage   backend.Usage
 }
 
 // inspect refuses devices that the kernels cannot run on.
@@ -139,19 +136,28 @@ func (b *gpu) Free(m *tensor.Memory) {
 func (b *gpu) count(label string, bytes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.current += bytes
-	b.peak = max(b.peak, b.current)
-	b.byLabel[label] += bytes
-	b.peakByLabel[label] = max(b.peakByLabel[label], b.byLabel[label])
-	if b.byLabel[label] == 0 {
-		delete(b.byLabel, label)
+	u := &b.usage
+	u.Current += bytes
+	u.Peak = max(u.Peak, u.Current)
+	u.ByLabel[label] += bytes
+	u.PeakByLabel[label] = max(u.PeakByLabel[label], u.ByLabel[label])
+	if u.ByLabel[label] == 0 {
+		delete(u.ByLabel, label)
 	}
 }
 
 func (b *gpu) Usage() backend.Usage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return backend.Usage{Current: b.current, Peak: b.peak, ByLabel: maps.Clone(b.byLabel)}
+	u := b.usage
+	u.ByLabel, u.PeakByLabel = maps.Clone(u.ByLabel), maps.Clone(u.PeakByLabel)
+	return u
+}
+
+func (b *gpu) ResetPeak() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.usage.Peak, b.usage.PeakByLabel = b.usage.Current, maps.Clone(b.usage.ByLabel)
 }
 
 func (b *gpu) NewStream(name string) backend.Stream {
