@@ -9,7 +9,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 export CGO_ENABLED ?= $(shell command -v cc >/dev/null 2>&1 && echo 1 || echo 0)
 
 .DEFAULT_GOAL := build
-.PHONY: help train build mpi test test-short test-race test-arm64 lint fmt bench clean
+.PHONY: help train build mpi cuda test test-cuda emulator test-short test-race test-arm64 lint fmt bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,23 @@ build: setup ## bin/cambium
 mpi: setup ## bin/cambium-mpi: the same program, whose ranks mpirun and srun start; with the MPI that MPICC= or the PATH gives
 	@cc=$$(.ci/mpi) && CC=$$cc CGO_ENABLED=1 $(GO) build -tags mpi -trimpath -ldflags '$(LDFLAGS)' -o bin/cambium-mpi ./src/cmd/cambium \
 	&& echo "bin/cambium-mpi: built with $$cc"
+
+cuda: setup ## bin/cambium-cuda: with the CUDA backend, its kernels for sm_80, sm_90a and sm_100 inside
+	@env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && cuda/compile.sh "$$CAMBIUM_CUDA_TOOLKIT" build/cuda src/backend/cuda/kernels \
+	&& $(GO) build -tags cuda -trimpath -ldflags '$(LDFLAGS)' -o bin/cambium-cuda ./src/cmd/cambium
+
+KERNELS := $(wildcard cuda/*/kernel.cu cuda/gemm/*.cu)
+emulator: ## build/cuda/emu: a libcuda.so.1 that runs the kernels on the processor; fast, and with every access checked
+	@cuda/emu/build.sh build/cuda/emu/fast fast $(KERNELS) && cuda/emu/build.sh build/cuda/emu/checked checked $(KERNELS)
+
+test-cuda: setup ## everything of CUDA that needs no GPU: the emulator itself, the backend on it, with delayed streams and with checks
+	@if ! command -v g++ >/dev/null; then echo 'test-cuda: skipped: no g++ (Debian package g++)'; exit 0; fi; \
+	$(MAKE) --no-print-directory emulator && env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && \
+	$(GO) vet -tags cuda ./src/backend/cuda && \
+	fast=$$PWD/build/cuda/emu/fast/libcuda.so.1 checked=$$PWD/build/cuda/emu/checked/libcuda.so.1 test='$(GO) test -count=1 -tags cuda -timeout 10m ./src/backend/cuda' && \
+	CAMBIUM_CUDA_DRIVER=$$fast $$test && \
+	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_EMU_SEED=7 $$test -short && \
+	CAMBIUM_CUDA_DRIVER=$$checked CAMBIUM_EMU_THREADS=1 $$test -short -run 'TestConformance/^([A-Za-z]+|Gemm_in_bf16)$$'
 
 .PHONY: setup
 setup:

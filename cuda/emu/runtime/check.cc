@@ -96,7 +96,8 @@ struct Shadow {
     bool holds(uintptr_t a) const { return a >= begin && a < end; }
 };
 
-// Device memory's cells are shared by blocks that run at the same time: an access holds the lock of its address.
+// Device memory's cells are shared by blocks that run at the same time. With one thread of blocks (CAMBIUM_EMU_THREADS=1) there are
+// none, and the locks are left out: what is found does not depend on it, because order is told by barriers and not by time.
 struct Device {
     std::mutex mutex;
     std::map<uintptr_t, Shadow> shadows;
@@ -108,29 +109,50 @@ Device& device() {
     return *d;
 }
 
-bool deviceAccess(uintptr_t a, size_t bytes, bool write, const Identity& now, const void* site) {
-    static thread_local Shadow last;
-    if (!last.holds(a) || !inDevice(a, 1)) {
-        uintptr_t begin;
-        size_t size;
-        if (!findRegion(a, &begin, &size)) return false;
-        Device& d = device();
-        std::lock_guard<std::mutex> lock(d.mutex);
-        Shadow& s = d.shadows[begin];
-        if (!s.cells) s = Shadow(begin, begin + size);
-        last = s;
+// shadowOf finds the cells of the live allocation that holds an address, or null. Kernels go through few allocations at a time: an OS
+// thread remembers some, as long as none is freed.
+const Shadow* shadowOf(uintptr_t a) {
+    constexpr size_t kRemembered = 8;
+    static thread_local Shadow known[kRemembered];
+    static thread_local size_t next;
+    static thread_local uint64_t seen;
+    if (const uint64_t now = freed(); now != seen) {
+        for (Shadow& s : known) s = Shadow();
+        seen = now;
     }
-    if (a + bytes > last.end || !last.cells) return false;
+    for (const Shadow& s : known)
+        if (s.holds(a)) return &s;
+    uintptr_t begin;
+    size_t size;
+    if (!findRegion(a, &begin, &size)) return nullptr;
+    std::lock_guard<std::mutex> lock(device().mutex);
+    Shadow& s = device().shadows[begin];
+    if (!s.cells) s = Shadow(begin, begin + size);
+    Shadow& remembered = known[next++ % kRemembered];
+    remembered = s;
+    return &remembered;
+}
+
+bool deviceAccess(uintptr_t a, size_t bytes, bool write, const Identity& now, const void* site) {
+    const Shadow* s = shadowOf(a);
+    if (!s || !s->cells || a + bytes > s->end) return false;
+    static const bool alone = options().threads == 1;
     for (uintptr_t p = a & ~uintptr_t{1}; p < a + bytes; p += 2) {
+        Cell& cell = s->cells[(p - s->begin) / 2];
+        if (alone) {
+            visit(cell, now, write, reinterpret_cast<void*>(p), false, site);
+            continue;
+        }
         // A fault leaves the fiber for good, so the lock is not held across it: the cell is judged on a copy.
+        std::mutex& stripe = device().stripes[p / 64 % 64];
         Cell c;
         {
-            std::lock_guard<std::mutex> lock(device().stripes[p / 64 % 64]);
-            c = last.cells[(p - last.begin) / 2];
+            std::lock_guard<std::mutex> lock(stripe);
+            c = cell;
         }
         visit(c, now, write, reinterpret_cast<void*>(p), false, site);
-        std::lock_guard<std::mutex> lock(device().stripes[p / 64 % 64]);
-        last.cells[(p - last.begin) / 2] = c;
+        std::lock_guard<std::mutex> lock(stripe);
+        cell = c;
     }
     return true;
 }

@@ -1,6 +1,7 @@
 // Device memory: allocations between guard zones, poisoned when they are made and when they are given back.
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdio>
 #include <map>
 #include <mutex>
@@ -33,6 +34,8 @@ Memory& memory() {
     return *m;
 }
 
+std::atomic<uint64_t> frees{0};
+
 // nearest is the last allocation that begins at or before an address.
 const Allocation* nearest(const Memory& m, uintptr_t address, uintptr_t* begin) {
     auto i = m.all.upper_bound(address);
@@ -59,11 +62,14 @@ bool deviceAlloc(int device, size_t bytes, uintptr_t* out) {
     return true;
 }
 
+uint64_t freed() { return frees.load(std::memory_order_acquire); }
+
 bool deviceFree(uintptr_t address) {
     Memory& m = memory();
     std::lock_guard<std::mutex> lock(m.mutex);
     auto i = m.all.find(address);
     if (i == m.all.end() || !i->second.live) return false;
+    frees.fetch_add(1, std::memory_order_release);
     i->second.live = false;
     m.used[i->second.device] -= i->second.size;
     // The pages go back; the addresses stay taken, and reading them faults no more than reading poison would.

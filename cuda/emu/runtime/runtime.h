@@ -87,6 +87,8 @@ bool onStack(const Fiber*, const void* address);
 // deviceAlloc makes poisoned memory; false when the device has no more.
 bool deviceAlloc(int device, size_t bytes, uintptr_t* out);
 bool deviceFree(uintptr_t address);
+// freed counts allocations that were given back.
+uint64_t freed();
 // inDevice tells whether all of [address, address+bytes) is one live allocation's.
 bool inDevice(uintptr_t address, size_t bytes);
 // findRegion is the live allocation that holds an address.
