@@ -12,9 +12,10 @@ import (
 // 50 bytes, however large the model. Inside a mask ramp and with births alive too.
 func TestTheSteadyStepAllocatesNothingOnTheDevice(t *testing.T) {
 	const most = 12 // heap objects a step and rank; 4 were seen
-	for _, ranks := range []int{1, 2} {
-		t.Run(fmt.Sprintf("%d ranks", ranks), func(t *testing.T) {
-			cfg := smallRun(t, t.TempDir(), ranks, "mask", "stages.b.growth.ramp_iters=200", "stages.b.train.train_iters=200")
+	for _, c := range []struct{ ranks, stages int }{{1, 1}, {2, 1}, {4, 2}} {
+		t.Run(fmt.Sprintf("%d ranks, %d pipeline stages", c.ranks, c.stages), func(t *testing.T) {
+			cfg := smallRun(t, t.TempDir(), c.ranks, "mask", "stages.b.growth.ramp_iters=200", "stages.b.train.train_iters=200",
+				fmt.Sprint("stages.b.parallel.pipeline_model_parallel_size=", c.stages))
 			j := &job{cfg: cfg, ctx: t.Context()}
 			if err := j.findWorld(); err != nil {
 				t.Fatal(err)

@@ -45,7 +45,7 @@ func withProgram(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// small is a run of 60 iterations that grows twice, and saves all the time.
+// small is a run of 60 iterations that grows twice, from two replicas to two pipeline stages and back, and saves all the time.
 const small = `
 seed: 7
 run_dir: %s
@@ -60,7 +60,7 @@ growth: {operator: mask, ramp_iters: 9, rewarm_iters: 2, rewarm_from: 0.1}
 checkpoint: {keep_checkpoints: 2}
 stages:
   - {name: a, model: {num_layers: 1, hidden_size: 16, num_attention_heads: 2}, train: {train_iters: 20}}
-  - {name: b, model: {num_layers: 2, hidden_size: 24, num_attention_heads: 3}, train: {train_iters: 20}}
+  - {name: b, model: {num_layers: 2, hidden_size: 24, num_attention_heads: 3}, train: {train_iters: 20}, parallel: {pipeline_model_parallel_size: 2}}
   - {name: c, model: {num_layers: 3, hidden_size: 40, num_attention_heads: 5}, train: {train_iters: 20}}
 `
 
