@@ -87,7 +87,7 @@ func key(path, flag string, learns bool, r rule, help string, values ...string) 
 var keys = []Key{
 	key("seed", "", learns, notBelow0, "seed of initial weights and of the order of samples"),
 	key("run_dir", "", steers, anyValue, "folder for metrics, checkpoints and the report"),
-	key("local_ranks", "", steers, small, "ranks of this process, one replica of the model each"),
+	key("local_ranks", "", steers, small, "ranks of this process, where no launcher starts several"),
 	key("world_size", "", steers, from(0, 1<<20, "0 to 1048576"), "ranks of the whole job; 0: as many as the launcher starts, or local ranks"),
 	key("threads_per_rank", "", steers, smallOr0, "worker threads a rank; 0: cores / ranks"),
 
