@@ -31,6 +31,10 @@ type StepResult struct {
 	MemoryMB     float64   `json:"memory_mb"` // one rank's weights, gradients, optimizer state and activations
 	Loss         float64   `json:"loss"`
 	Go           string    `json:"go"`
+
+	// With a pipeline: the share of time in which its stages idle, measured, and by the schedule for equal stages.
+	Bubble         float64 `json:"bubble,omitempty"`
+	BubbleForetold float64 `json:"bubble_foretold,omitempty"`
 }
 
 // Step times steps of the first stage of cfg on synthetic tokens, after warmup steps that do not count. The ranks are those
@@ -47,7 +51,7 @@ func Step(ctx context.Context, cfg *config.Run, world comm.World, version string
 	r := &StepResult{
 		Program: "cambium " + version, Backend: m.Backend, Parameters: s.Model.ParameterCount(), Tokens: int(s.TokensPerIteration()),
 		Ranks: m.World, Threads: m.Threads * m.World, FLOPsFormula: f.Name, Loss: m.Loss, Go: runtime.Version(),
-		PeakGFLOPs: peak * float64(m.World) / 1e9,
+		PeakGFLOPs: peak * float64(m.World) / 1e9, Bubble: round(m.Bubble, 4), BubbleForetold: round(m.BubbleForetold, 4),
 	}
 	for _, d := range m.Steps {
 		r.StepMS = append(r.StepMS, round(1e3*d.Seconds(), 2))
@@ -72,6 +76,9 @@ func (r *StepResult) Print(w io.Writer) error {
 		r.Program, r.Backend, r.Parameters, r.Tokens, r.Ranks, r.Threads,
 		r.TokensPerSec, r.MedianMS, len(r.StepMS), slices.Min(r.StepMS), slices.Max(r.StepMS),
 		r.GFLOPs, r.FLOPsFormula, 100*r.PeakShare, r.PeakGFLOPs, r.MemoryMB, r.Loss)
+	if err == nil && r.BubbleForetold > 0 {
+		_, err = fmt.Fprintf(w, "bubble %.1f %%, by the schedule %.1f %% for equal stages\n", 100*r.Bubble, 100*r.BubbleForetold)
+	}
 	return err
 }
 

@@ -3,6 +3,7 @@ package train
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,7 +14,13 @@ import (
 // prepared is a job of two ranks, ready to run, for tests that change what it reads.
 func prepared(t *testing.T, timeout time.Duration) *job {
 	t.Helper()
-	j := &job{cfg: smallRun(t, t.TempDir(), 2, "zero"), ctx: t.Context(), options: Options{Timeout: timeout}}
+	return preparedOn(t, timeout, 2)
+}
+
+// preparedOn is prepared for more ranks and with settings.
+func preparedOn(t *testing.T, timeout time.Duration, ranks int, sets ...string) *job {
+	t.Helper()
+	j := &job{cfg: smallRun(t, t.TempDir(), ranks, "zero", sets...), ctx: t.Context(), options: Options{Timeout: timeout}}
 	if err := j.findWorld(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +74,30 @@ func TestARankThatFailsEndsTheRunForAll(t *testing.T) {
 	j := prepared(t, 0)
 	j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error { return errors.New("the disk is gone") }}
 	fails(t, j, "rank 1: iteration 3: ", "sample 10", "the disk is gone")
+}
+
+// grid22 are the settings of four ranks as tp2 pp2 in the first stage.
+var grid22 = []string{"stages.0.model.num_layers=2", "stages.0.parallel.tensor_model_parallel_size=2", "stages.0.parallel.pipeline_model_parallel_size=2"}
+
+// On a grid only the ranks at the ends of a pipeline read samples, and all others wait for them in some message.
+func TestARankThatFailsOnAGridEndsTheRunForAll(t *testing.T) {
+	j := preparedOn(t, 0, 4, grid22...)
+	j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error { return errors.New("the disk is gone") }}
+	fails(t, j, "iteration 3: ", "sample 10", "the disk is gone")
+}
+
+func TestTheWatchdogTellsWhoWaitsInAPipeline(t *testing.T) {
+	j := preparedOn(t, 300*time.Millisecond, 4, grid22...)
+	block := make(chan struct{})
+	var first atomic.Bool
+	time.AfterFunc(time.Second, func() { close(block) })
+	j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error {
+		if first.CompareAndSwap(false, true) { // one of the four readers hangs, the others go on
+			<-block
+		}
+		return nil
+	}}
+	fails(t, j, "no progress for 300ms", "waits for rank", `"pipeline `, `"tp `)
 }
 
 // trappedWindows are probe windows of which those of rank 1 are a trap.
