@@ -46,7 +46,7 @@ func newDims(p *Params, f arch.Function, t *shares, o Options) (*dims, error) {
 		tokens: o.MicroBatch * o.SeqLength, seq: o.SeqLength, rows: o.MicroBatch * o.SeqLength,
 		hidden: m.HiddenSize, ffn: m.FFNHiddenSize / t.size, query: m.QuerySize() / t.size, kv: m.KVSize() / t.size,
 		heads: m.NumAttentionHeads / t.size, headDim: m.KVChannels, vocab: m.VocabSize, padded: m.PaddedVocab(t.size) / t.size,
-		dtype: p.dtype, swiglu: m.SwiGLU, rms: m.RMS(), inference: o.Inference, recompute: o.Recompute, split: o.SplitBackward,
+		dtype: p.dtype, swiglu: m.SwiGLU, rms: m.RMS(), inference: o.Inference, recompute: o.Recompute, split: o.SplitBackward && !o.Inference,
 		eps: float32(f.NormEps), inputMult: float32(m.InputMult), logitScale: float32(f.LogitScale),
 		attentionScale: float32(1 / math.Sqrt(float64(m.KVChannels))),
 		position:       m.Position, rotaryBase: m.RotaryBase, rotaryScales: m.XPosBase, tp: t,

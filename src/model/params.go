@@ -46,6 +46,9 @@ func NewParams(b backend.Backend, l layout.Layout, rank int, o ParamOptions) (*P
 	}
 	p := &Params{backend: b, layout: l, rank: rank, dtype: o.DType, at: map[string]int{}}
 	p.place()
+	if err := p.check(); err != nil {
+		return nil, err
+	}
 	var err error
 	if p.weights, err = b.Alloc("weights", p.length*o.DType.Size()); err != nil {
 		return nil, fmt.Errorf("model: weights: %w", err)
@@ -97,6 +100,20 @@ func (p *Params) place() {
 		}
 	}
 	p.renewed = make([]bool, l.Model.NumLayers+2)
+}
+
+// check refuses layouts that split parameters further than the layers do, as layout.Optimizer does over dp.
+func (p *Params) check() error {
+	for _, s := range p.shards {
+		want := s.Len()
+		if s.SplitAxis >= 0 {
+			want /= p.layout.Grid.TP
+		}
+		if s.LocalLen() != want {
+			return fmt.Errorf("model: rank %d is given %v of %s: want all that its layers need of it, as layout.Weights gives", p.rank, s.Box, s.Name)
+		}
+	}
+	return nil
 }
 
 // joinsPrevious tells whether a tensor must start where the one before it ends, because one GEMM reads both.
