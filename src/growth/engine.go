@@ -110,6 +110,7 @@ type engine struct {
 	staging                *tensor.Memory
 	meansOf                string
 	hiddenMeans            []float32
+	meansFrom              int       // index of the other axis at which they begin
 	host                   []float32 // initial values on their way to the device
 	traffic                Traffic
 }

@@ -113,21 +113,20 @@ func (e *engine) fill(t arch.Tensor, to held, box layout.Box, seed uint64) error
 // mean is the mean over the old hidden dims of what this rank now holds of a parameter, at an index of its other axis. No
 // layout splits the hidden axis of weights, so nothing need be fetched. The means of the last parameter asked for are kept.
 func (e *engine) mean(t arch.Tensor, other int) (float32, error) {
-	w := e.weight(t)
 	if e.meansOf != t.Name {
+		w := e.weight(t)
 		m, err := e.means(t, w)
 		if err != nil {
 			return 0, err
 		}
-		e.meansOf, e.hiddenMeans = t.Name, m
+		e.meansOf, e.hiddenMeans, e.meansFrom = t.Name, m, 0
+		for d, a := range t.Axes {
+			if a != arch.Hidden {
+				e.meansFrom = w.box.Lo[d]
+			}
+		}
 	}
-	switch {
-	case len(t.Axes) == 1:
-		return e.hiddenMeans[0], nil
-	case t.Axes[0] == arch.Hidden:
-		return e.hiddenMeans[other-w.box.Lo[1]], nil
-	}
-	return e.hiddenMeans[other-w.box.Lo[0]], nil
+	return e.hiddenMeans[other-e.meansFrom], nil
 }
 
 // means are those of all indices of the other axis that the rank holds: sums in fp64, in the order of the hidden dims.

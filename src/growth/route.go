@@ -2,6 +2,7 @@ package growth
 
 import (
 	"fmt"
+	"slices"
 
 	"cambium/src/arch"
 	"cambium/src/layout"
@@ -35,32 +36,40 @@ type timetable struct {
 // weights is the kind of a route that optim does not name: what the model computes with.
 const weights = "weights"
 
-// planRoutes plans all moves. Masters go where weights go, into the boxes of the optimizer.
+// planRoutes plans all moves. Masters go where weights go, into the boxes of the optimizer; 16-bit weights that are
+// multiplied do not move, they follow from their masters.
 func (e *engine) planRoutes() error {
 	p, t := e.Plan, &e.traffic
-	travels := func(t arch.Tensor) bool { return !p.silent(t) }
-	if e.masters {
-		travels = func(t arch.Tensor) bool { return !p.silent(t) && !e.scaled(t) } // those follow from their masters
+	heirs := func(x arch.Tensor) bool { return !p.silent(x) }
+	w, err := e.redistribute(e.dtype, e.oldW, e.newW, p.Weights, func(x arch.Tensor) bool { return heirs(x) && !(e.masters && e.scaled(x)) })
+	if err != nil {
+		return err
 	}
-	if err := e.addRoute(&t.Weights, e.dtype, e.oldW, e.newW, p.Weights, travels, weights); err != nil {
+	e.send(&t.Weights, w, weights)
+	moments, err := e.redistribute(tensor.F32, e.oldO, e.newO, p.State, func(arch.Tensor) bool { return true })
+	if err != nil {
 		return err
 	}
 	if e.masters {
-		t.Weights.Bytes += e.published(e.dtype)
-		if err := t.Weights.addBound(e.dtype, e.oldW, e.newW, p.Weights, e.scaled, 1); err != nil {
+		bound, err := layout.LowerBoundOf(e.oldW, e.newW, p.Weights, e.dtype.Size(), e.scaled)
+		if err != nil {
 			return err
 		}
-		heirs := func(t arch.Tensor) bool { return !p.silent(t) }
-		if err := e.addRoute(&t.Masters, tensor.F32, e.oldO, e.newO, p.Weights, heirs, optim.Weight); err != nil {
-			return err
+		t.Weights.Bytes, t.Weights.LowerBound = t.Weights.Bytes+e.published(), t.Weights.LowerBound+bound
+		masters := moments
+		if !slices.Equal(p.State.Layers, p.Weights.Layers) { // copied layers have old weights and no old moments
+			if masters, err = e.redistribute(tensor.F32, e.oldO, e.newO, p.Weights, heirs); err != nil {
+				return err
+			}
 		}
+		e.send(&t.Masters, masters, optim.Weight)
 	}
-	all := func(arch.Tensor) bool { return true }
-	return e.addRoute(&t.Moments, tensor.F32, e.oldO, e.newO, p.State, all, optim.ExpAvg, optim.ExpAvgSq)
+	e.send(&t.Moments, moments, optim.ExpAvg, optim.ExpAvgSq)
+	return nil
 }
 
 // published is the number of bytes that PublishSome sends: each owner's rows of what was multiplied, to its dp group.
-func (e *engine) published(dtype tensor.DType) int64 {
+func (e *engine) published() int64 {
 	n := 0
 	for i, t := range e.newO.Tensors {
 		if !e.scaled(t) {
@@ -70,14 +79,22 @@ func (e *engine) published(dtype tensor.DType) int64 {
 			n += part.Box.Volume() * len(part.Ranks) * (e.newO.Grid.DP - 1)
 		}
 	}
-	return int64(n * dtype.Size())
+	return int64(n * e.dtype.Size())
 }
 
-// addRoute plans the moves of the parameters that keep wants, gives them to one route a kind, and counts them.
-func (e *engine) addRoute(count *Moved, dtype tensor.DType, from, to layout.Layout, embed layout.Embedding, keep func(arch.Tensor) bool, kinds ...string) error {
+// redistribution is the way that several kinds of numbers take together.
+type redistribution struct {
+	from, to layout.Layout
+	dtype    tensor.DType
+	times    *timetable
+	bound    int64 // bytes that had to move, of one kind
+}
+
+// redistribute plans the moves of the parameters that keep wants.
+func (e *engine) redistribute(dtype tensor.DType, from, to layout.Layout, embed layout.Embedding, keep func(arch.Tensor) bool) (*redistribution, error) {
 	moves, err := layout.Plan(from, to, embed)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	wanted := moves[:0]
 	for _, t := range moves {
@@ -86,17 +103,17 @@ func (e *engine) addRoute(count *Moved, dtype tensor.DType, from, to layout.Layo
 		}
 	}
 	times := newTimetable(wanted, e.newO.Grid.World(), e.rank, max(e.Staging/dtype.Size(), 1))
-	for _, kind := range kinds {
-		e.routes = append(e.routes, &route{kind: kind, from: from, to: to, dtype: dtype, timetable: times})
-		count.Bytes += int64(times.moved * dtype.Size())
-	}
-	return count.addBound(dtype, from, to, embed, keep, len(kinds))
+	bound, err := layout.LowerBoundOf(from, to, embed, dtype.Size(), keep)
+	return &redistribution{from, to, dtype, times, bound}, err
 }
 
-func (m *Moved) addBound(dtype tensor.DType, from, to layout.Layout, embed layout.Embedding, keep func(arch.Tensor) bool, kinds int) error {
-	bound, err := layout.LowerBoundOf(from, to, embed, kinds*dtype.Size(), keep)
-	m.LowerBound += bound
-	return err
+// send makes the routes of some kinds, and counts what moves.
+func (e *engine) send(count *Moved, d *redistribution, kinds ...string) {
+	for _, kind := range kinds {
+		e.routes = append(e.routes, &route{kind: kind, from: d.from, to: d.to, dtype: d.dtype, timetable: d.times})
+		count.Bytes += int64(d.times.moved * d.dtype.Size())
+		count.LowerBound += d.bound
+	}
 }
 
 // newTimetable gives every transfer the first message in which both its ends have room for it. So pipeline stages, whose
