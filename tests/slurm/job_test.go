@@ -44,9 +44,12 @@ type job struct {
 }
 
 // options of a submission.
-type options struct{ sbatch, environment []string }
+type options struct {
+	script              string // train.sbatch when empty
+	sbatch, environment []string
+}
 
-// submit puts slurm/train.sbatch with small into the queue.
+// submit puts a script of slurm/ with small into the queue.
 func submit(t *testing.T, name string, o options, args ...string) *job {
 	t.Helper()
 	j := &job{t: t, dir: filepath.Join(scratch, name), log: filepath.Join(scratch, name+".log")}
@@ -54,8 +57,11 @@ func submit(t *testing.T, name string, o options, args ...string) *job {
 	if err := os.WriteFile(file, fmt.Appendf(nil, small, j.dir), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if o.script == "" {
+		o.script = "train.sbatch"
+	}
 	line := []string{"--parsable", "--job-name=" + name, "--output=" + j.log, fmt.Sprintf("--nodes=%d", nodes), fmt.Sprintf("--ntasks-per-node=%d", ranksPerNode)}
-	line = append(append(line, o.sbatch...), filepath.Join(repository, "slurm", "train.sbatch"), "--config", file)
+	line = append(append(line, o.sbatch...), filepath.Join(repository, "slurm", o.script), "--config", file)
 	c := exec.Command("sbatch", append(line, args...)...)
 	c.Dir, c.Env = scratch, append(append(os.Environ(), "CAMBIUM="+program), o.environment...)
 	out, err := c.CombinedOutput()
@@ -63,13 +69,18 @@ func submit(t *testing.T, name string, o options, args ...string) *job {
 		t.Fatalf("sbatch: %v\n%s", err, out)
 	}
 	j.id = strings.TrimSpace(string(out))
-	t.Cleanup(func() {
+	j.watch()
+	return j
+}
+
+// watch cancels the job at the end of the test, and shows its log if that failed.
+func (j *job) watch() {
+	j.t.Cleanup(func() {
 		_ = exec.Command("scancel", j.id).Run() // most have ended
-		if t.Failed() {
-			t.Logf("%s:\n%s", j.log, j.output())
+		if j.t.Failed() {
+			j.t.Logf("%s:\n%s", j.log, j.output())
 		}
 	})
-	return j
 }
 
 // output is the job's log.

@@ -3,6 +3,7 @@ package slurm
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,9 +41,12 @@ func withLab(m *testing.M) (code int, err error) {
 	if err := os.Chmod(scratch, 0o755); err != nil {
 		return 1, err
 	}
+	if err := watch("src", "slurm"); err != nil {
+		return 1, err
+	}
 	program = filepath.Join(scratch, "cambium-mpi")
 	build := exec.Command("go", "build", "-tags", "mpi", "-o", program, "./src/cmd/cambium")
-	build.Dir, build.Env = repository, append(os.Environ(), "CC=mpicc", "CGO_ENABLED=1")
+	build.Dir, build.Env = repository, append(os.Environ(), "CC=mpicc.openmpi", "CGO_ENABLED=1")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("go build -tags mpi: %w\n%s", err, out)
 	}
@@ -57,6 +61,23 @@ func withLab(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
+// watch looks at every file of the folders, because go test repeats what it remembers of a test while the files that the test
+// itself looked at are the same: it does not know what the compiler and Slurm read.
+func watch(folders ...string) error {
+	for _, folder := range folders {
+		err := filepath.WalkDir(filepath.Join(repository, folder), func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				_, err = os.Stat(path)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func script(args ...string) error {
 	c := exec.Command(filepath.Join(repository, "slurm", "lab", "lab.sh"), args...)
 	c.Env = append(os.Environ(), "NODES=6", "CPUS=2", "GPUS=0")
@@ -69,7 +90,7 @@ func script(args ...string) error {
 // missing names what is not installed.
 func missing() string {
 	var names []string
-	for _, name := range []string{"slurmctld", "slurmd", "munged", "sbatch", "srun", "mpicc"} {
+	for _, name := range []string{"slurmctld", "slurmd", "munged", "sbatch", "srun", "mpicc.openmpi"} {
 		_, err := exec.LookPath(name)
 		if _, sbin := exec.LookPath(filepath.Join("/usr/sbin", name)); err != nil && sbin != nil {
 			names = append(names, name)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -164,5 +165,34 @@ func TestASignalToTheBatchScriptIsPassedOn(t *testing.T) {
 	h := j.history()
 	if n, saved := len(h.Iterations), h.Checkpoints; len(saved) == 0 || saved[len(saved)-1].Iteration != n {
 		t.Errorf("it stopped at iteration %d, checkpoints %v", n, saved)
+	}
+}
+
+func TestTheElementsOfAJobArrayMeasureOneGridEachAndMakeOneTable(t *testing.T) {
+	needs(t)
+	grids := []string{"dp2", "tp2dp2", "tp2pp2"}
+	o := options{
+		script: "scaling.sbatch", sbatch: []string{"--array=0-2", "--output=" + filepath.Join(scratch, "array-%a.log")},
+		environment: []string{"GRIDS=" + strings.Join(grids, ",")},
+	}
+	dir := filepath.Join(scratch, "scaling")
+	array := submit(t, "array", o, "--output-dir", dir, "--steps", "3", "--warmup", "1")
+	for i := range grids {
+		element := &job{t: t, id: fmt.Sprintf("%s_%d", array.id, i), log: filepath.Join(scratch, fmt.Sprintf("array-%d.log", i))}
+		element.watch()
+		element.ends("COMPLETED")
+	}
+	out, err := exec.Command(program, "bench", "scaling", "--collect", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	table, err := os.ReadFile(filepath.Join(dir, "weak-scaling.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{"| 1 | 2 | 1 | 1 | 2 | 1 | 4 | 16 |", "| 2 | 4 | 2 | 1 | 2 | 1 | 8 | 16 |", "| 2 | 4 | 2 | 2 | 1 | 1 | 8 | 16 |"} { // nodes, ranks, grid, batch
+		if !strings.Contains(string(table), row) {
+			t.Errorf("the table lacks %s:\n%s", row, table)
+		}
 	}
 }

@@ -56,7 +56,16 @@ func measureScaling(c *cobra.Command, run runFlags, o *bench.ScalingOptions, gri
 	if o.Grids, err = bench.ParseGrids(grids); err != nil {
 		return usageError{fmt.Errorf("bench scaling: --grids: %w", err)}
 	}
-	cfg, err := run.required(c, "data.mock=true")
+	const mock = "data.mock=true"
+	cfg, err := run.required(c, mock)
+	for _, g := range o.Grids { // a configuration for many ranks is sound with as many
+		if err == nil {
+			break
+		}
+		if larger, still := run.required(c, mock, fmt.Sprint("world_size=", g.World())); still == nil {
+			cfg, err = larger, nil
+		}
+	}
 	if err != nil {
 		return err
 	}
