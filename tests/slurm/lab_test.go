@@ -54,11 +54,34 @@ func withLab(m *testing.M) (code int, err error) {
 	if err := script("start", lab); err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, script("stop", lab)) }()
+	defer func() { err = errors.Join(err, script("stop", lab), gone(lab)) }()
 	if err := os.Setenv("SLURM_CONF", filepath.Join(lab, "slurm.conf")); err != nil {
 		return 1, err
 	}
+	if err := script("start", lab); err != nil { // a lab that is up already stays as it is
+		return 1, err
+	}
 	return m.Run(), nil
+}
+
+// gone wants nothing left of a lab that was stopped but its logs: no process, no other file.
+func gone(lab string) error {
+	all, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return err
+	}
+	for _, path := range all {
+		env, err := os.ReadFile(path)
+		command, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		if vars := "\x00" + string(env); err == nil && strings.Contains(vars, "\x00SLURM_CONF="+lab+"/") && filepath.Dir(path) != fmt.Sprintf("/proc/%d", os.Getpid()) {
+			return fmt.Errorf("left over from the lab: %s, %q", filepath.Dir(path), command)
+		}
+	}
+	files, err := os.ReadDir(lab)
+	if err != nil || len(files) != 1 || files[0].Name() != "log" {
+		return fmt.Errorf("left over in %s: %v, %v", lab, files, err)
+	}
+	return nil
 }
 
 // watch looks at every file of the folders, because go test repeats what it remembers of a test while the files that the test

@@ -21,8 +21,11 @@ func fake(vars map[string]string, programs map[string]string, files map[string]s
 			}
 			return "", errors.New("not found")
 		},
-		Run: func(_ context.Context, program string, _ ...string) (string, error) {
+		Run: func(_ context.Context, program string, args ...string) (string, error) {
 			out, ok := programs[path.Base(program)]
+			if answer, asked := programs[strings.Join(append([]string{path.Base(program)}, args...), " ")]; asked {
+				out, ok = answer, true
+			}
 			if !ok {
 				return "", errors.New("not found")
 			}
@@ -96,6 +99,48 @@ func TestABareMachineIsToldHowToGetWhatItLacks(t *testing.T) {
 	}
 	if _, err := json.Marshal(r); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheClusterOfSlurmIsShown(t *testing.T) {
+	programs := map[string]string{
+		"srun": "slurm-wlm 22.05.8\n", "srun --mpi=list": "MPI plugin types are...\n\tpmix\n\tnone\n\tpmi2\nspecific pmix plugin versions available: pmix_v4\n",
+		"scontrol ping":                    "Slurmctld(primary) at ctl is UP\n",
+		"scontrol show config":             "Configuration data as of now\nClusterName             = big\nJobRequeue              = 1\nKillWait                = 30 sec\nPreemptMode = REQUEUE\nSLURM_VERSION           = 22.05.8\n",
+		"sinfo -h -o %P|%a|%D|%c|%m|%G|%l": "gpu*|up|24|96|1031000|gpu:h100:8|1-00:00:00\nsmall|up|2|8|16000|(null)|infinite\n",
+		"squeue -h -j 77 -o %L":            "58:12\n",
+	}
+	vars := map[string]string{"SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NTASKS": "4"}
+	files := map[string]string{"/usr/lib/x86_64-linux-gnu/slurm-wlm/mpi_pmix_v4.so": ""}
+	show := func() string {
+		t.Helper()
+		var b bytes.Buffer
+		if err := Examine(t.Context(), fake(vars, programs, files), Options{}).Print(&b); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	text := show()
+	for _, want := range []string{
+		"big, Slurm 22.05.8", "gpu*: 24 nodes x 96 CPUs, 1031000 MiB, gpu:h100:8, time limit 1-00:00:00, up", "small: 2 nodes x 8 CPUs, 16000 MiB, no GPUs",
+		"jobs may go back into the queue; from TERM to KILL 30 sec; preemption REQUEUE", "none pmi2 pmix\n", "libpmix-dev",
+		"77: 4 tasks on n[1-2], 58:12 left, restarted 0 times",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	files["/usr/lib/x86_64-linux-gnu/pmix2/lib/libpmix.so"] = ""
+	if strings.Contains(show(), "libpmix-dev") {
+		t.Error("libpmix.so is here, and it is said to be missing")
+	}
+	programs["scontrol ping"] = "Slurmctld(primary) at ctl is DOWN\n"
+	if text := show(); !strings.Contains(text, "the controller does not answer") || strings.Contains(text, "gpu*") {
+		t.Error(text)
+	}
+	delete(programs, "srun")
+	if text := show(); strings.Contains(text, "\nSlurm\n") {
+		t.Error(text)
 	}
 }
 

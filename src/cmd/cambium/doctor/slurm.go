@@ -136,7 +136,9 @@ func (s *Slurm) rows() [][2]string {
 		}
 		add("requeue", "%s; from TERM to KILL %s; preemption %s", cond(s.Requeue, "jobs may go back into the queue", "jobs stay out of the queue unless they say --requeue"), s.KillWait, s.Preempts)
 	}
-	add("srun --mpi=", "%s", cond(len(s.MPI) == 0, "none", strings.Join(s.MPI, " ")))
+	if len(s.MPI) > 0 {
+		add("srun --mpi=", "%s", strings.Join(s.MPI, " "))
+	}
 	if s.NoPMIx != "" {
 		add("pmix", "%s", s.NoPMIx)
 	}
