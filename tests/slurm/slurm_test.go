@@ -59,6 +59,9 @@ func TestAJobAtItsTimeLimitSavesGoesBackIntoTheQueueAndFinishesAsIfNothingHadHap
 			t.Fatal(err)
 		}
 	}
+	for begin := time.Now(); slices.ContainsFunc(pids, runs) && time.Since(begin) < 5*time.Second; { // until all have stopped; the signal may have come first
+		time.Sleep(time.Millisecond)
+	}
 	until(t, "signalled", func() bool { return !slices.ContainsFunc(pids, waits) })
 	for _, pid := range pids {
 		_ = syscall.Kill(pid, syscall.SIGCONT) // Slurm may have done so, and the rank have ended
@@ -114,16 +117,28 @@ func TestASubmittedJobTrainsOnAllRanksOfBothNodes(t *testing.T) {
 	j.logged("start 1: 4 ranks on n[", "tp2 pp1 dp2", "growth", "tp2 pp2 dp1", "finished at iteration 200")
 }
 
+// status is a line of what the kernel says of a process, "" when it has ended.
+func status(pid int, line string) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, rest, found := strings.Cut(string(text), "\n"+line+":\t")
+	if err != nil || !found {
+		return ""
+	}
+	value, _, _ := strings.Cut(rest, "\n")
+	return value
+}
+
+// runs tells whether a process is neither stopped nor gone.
+func runs(pid int) bool {
+	state := status(pid, "State")
+	return state != "" && state[0] != 'T' && state[0] != 'Z'
+}
+
 // waits tells whether a process is still stopped without having been sent USR1.
 func waits(pid int) bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return false
-	}
 	var mask uint64
-	_, signals, _ := strings.Cut(string(text), "\nShdPnd:")
-	_, err = fmt.Sscanf(signals, "%x", &mask)
-	return err == nil && strings.Contains(string(text), "State:\tT") && mask>>(syscall.SIGUSR1-1)&1 == 0
+	_, err := fmt.Sscanf(status(pid, "ShdPnd"), "%x", &mask)
+	return err == nil && strings.HasPrefix(status(pid, "State"), "T") && mask>>(syscall.SIGUSR1-1)&1 == 0
 }
 
 // endless are the settings of a run that lasts until somebody ends it.
