@@ -12,6 +12,7 @@ type Run struct {
 	RunDir         string     `yaml:"run_dir"`
 	LocalRanks     int        `yaml:"local_ranks"`      // ranks as goroutines of this process: the world, unless WorldSize says more
 	WorldSize      int        `yaml:"world_size"`       // ranks of the job; 0: what the launcher started, LocalRanks without one
+	Backend        string     `yaml:"backend"`          // what computes: cpu or cuda
 	ThreadsPerRank int        `yaml:"threads_per_rank"` // workers of a rank's backend; 0: cores / local ranks
 	Tokenizer      Tokenizer  `yaml:"tokenizer"`
 	Data           Data       `yaml:"data"`
@@ -21,6 +22,12 @@ type Run struct {
 	Exit           Exit       `yaml:"exit"`
 	Stages         []Stage    `yaml:"stages"`
 }
+
+// The values of Run.Backend.
+const (
+	BackendCPU  = "cpu"
+	BackendCUDA = "cuda"
+)
 
 // World is the number of ranks.
 func (r *Run) World() int {

@@ -55,7 +55,10 @@ func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err 
 	if err := j.meet(world); err != nil {
 		return err
 	}
-	r := j.newRank(world)
+	r, err := j.newRank(world)
+	if err != nil {
+		return err
+	}
 	defer func() {
 		if closeErr := r.close(); err == nil {
 			err = closeErr

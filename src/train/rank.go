@@ -49,7 +49,10 @@ func (j *job) runRank(world comm.Communicator) (err error) {
 	if err := j.meet(world); err != nil {
 		return err
 	}
-	r := j.newRank(world)
+	r, err := j.newRank(world)
+	if err != nil {
+		return err
+	}
 	defer func() {
 		if closeErr := r.close(); err == nil {
 			err = closeErr
@@ -75,13 +78,17 @@ func (j *job) runRank(world comm.Communicator) (err error) {
 	return r.finish()
 }
 
-func (j *job) newRank(world comm.Communicator) *rank {
-	r := &rank{job: j, world: world, backend: j.newBackend(), started: time.Now()}
+func (j *job) newRank(world comm.Communicator) (*rank, error) {
+	r := &rank{job: j, started: time.Now()}
+	var err error
+	if r.backend, r.world, err = j.openDevice(world); err != nil {
+		return nil, err
+	}
 	r.stream = r.backend.NewStream("compute")
 	if world.Size() > 1 {
 		r.traffic = r.backend.NewStream("communication")
 	}
-	return r
+	return r, nil
 }
 
 // enter builds the state of the first step: new, or as a checkpoint left it.

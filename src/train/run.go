@@ -14,7 +14,6 @@ import (
 	"github.com/gofrs/flock"
 
 	"cambium/src/arch"
-	"cambium/src/backend"
 	"cambium/src/backend/cpu"
 	"cambium/src/checkpoint"
 	"cambium/src/comm"
@@ -206,8 +205,6 @@ func (j *job) backendOptions() cpu.Options {
 	}
 	return cpu.Options{Workers: n}
 }
-
-func (j *job) newBackend() backend.Backend { return cpu.New(j.backendOptions()) }
 
 func (j *job) optimizerConfig() optim.Config {
 	c := j.cfg.Optimizer

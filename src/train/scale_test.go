@@ -36,7 +36,10 @@ func TestOverflowsOnOneRankFollowTheTranscriptOnAll(t *testing.T) {
 }
 
 func (j *job) overflow(world comm.Communicator, lines []string) (err error) {
-	r := j.newRank(world)
+	r, err := j.newRank(world)
+	if err != nil {
+		return err
+	}
 	defer func() {
 		if closeErr := r.close(); err == nil {
 			err = closeErr

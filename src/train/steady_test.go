@@ -34,7 +34,10 @@ func TestTheSteadyStepAllocatesNothingOnTheDevice(t *testing.T) {
 
 // steady runs into the second stage, and then compares what is allocated over some steps.
 func (j *job) steady(t *testing.T, world comm.Communicator, most int) (err error) {
-	r := j.newRank(world)
+	r, err := j.newRank(world)
+	if err != nil {
+		return err
+	}
 	defer func() {
 		if closeErr := r.close(); err == nil {
 			err = closeErr

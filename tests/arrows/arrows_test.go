@@ -40,10 +40,12 @@ var arrows = map[string][]string{
 	"backend":             {"tensor"},
 	"backend/conformance": {"backend", "tensor"},
 	"backend/cpu":         {"backend", "tensor"},
+	"backend/cuda":        {"backend", "tensor"},
 	"comm":                {"backend", "tensor"},
 	"comm/conformance":    {"backend", "comm", "tensor"},
 	"comm/parts":          {"comm", "tensor"},
 	"comm/local":          {"backend", "comm", "comm/parts", "tensor"},
+	"comm/staged":         {"backend", "comm", "tensor"},
 	"comm/mpi":            {"backend", "comm", "comm/parts", "mpi", "tensor"},
 	"mpi":                 {},
 
@@ -68,7 +70,7 @@ var arrows = map[string][]string{
 	"plan": {"arch", "config", "execute", "flops", "grid", "growth", "layout", "model", "optim", "pipeline", "tensor"},
 
 	"train": {
-		"arch", "backend", "backend/cpu", "checkpoint", "comm", "comm/local", "config", "data", "eval", "execute", "flops", "grid",
+		"arch", "backend", "backend/cpu", "backend/cuda", "checkpoint", "comm", "comm/local", "comm/staged", "config", "data", "eval", "execute", "flops", "grid",
 		"growth", "layout", "model", "optim", "pipeline", "report", "schedule", "telemetry", "tensor", "tokenizer",
 	},
 	"bench": {"backend/cpu", "comm", "config", "flops", "grid", "pipeline", "report", "telemetry", "train"},

@@ -18,15 +18,24 @@ import (
 // minCapability is the oldest GPU whose tensor cores and asynchronous copies the kernels use: Ampere, sm_80.
 const minCapability = 80
 
-// Open makes the backend of one GPU, by its number among those that CUDA_VISIBLE_DEVICES leaves. It takes the device's
-// primary context, as libraries do, and loads the kernels.
-func Open(device int) (backend.Backend, error) {
+// Devices is the number of GPUs that this process sees, at least one.
+func Devices() (int, error) {
 	if err := initialize(); err != nil {
-		return nil, err
+		return 0, err
 	}
 	n, err := cu.NumDevices()
 	if err != nil {
-		return nil, fmt.Errorf("cuda: number of devices: %w", err)
+		return 0, fmt.Errorf("cuda: number of devices: %w", err)
+	}
+	return n, nil
+}
+
+// Open makes the backend of one GPU, by its number among those that CUDA_VISIBLE_DEVICES leaves. It takes the device's
+// primary context, as libraries do, and loads the kernels.
+func Open(device int) (backend.Backend, error) {
+	n, err := Devices()
+	if err != nil {
+		return nil, err
 	}
 	if device < 0 || device >= n {
 		return nil, fmt.Errorf("cuda: device %d does not exist: this process sees %d", device, n)

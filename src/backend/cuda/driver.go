@@ -59,6 +59,21 @@ func launch(k *kernel, grid, block dim, shared uint32, s cu.Stream, args unsafe.
 func newParams() unsafe.Pointer   { return C.malloc(maxArgs) }
 func freeParams(p unsafe.Pointer) { C.free(p) }
 
+// newPinned is host memory that the device reads and writes by itself.
+func newPinned(bytes int) ([]byte, error) {
+	var p unsafe.Pointer
+	if err := result(C.cuMemHostAlloc(&p, C.size_t(bytes), 0)); err != nil {
+		return nil, err
+	}
+	return unsafe.Slice((*byte)(p), bytes), nil
+}
+
+func freePinned(p []byte) {
+	if len(p) > 0 {
+		C.cuMemFreeHost(unsafe.Pointer(&p[0]))
+	}
+}
+
 // allowShared lets a kernel have more than 48 KiB of dynamic shared memory.
 func allowShared(k *kernel, bytes int) error { return result(C.maxShared(k.raw, C.int(bytes))) }
 

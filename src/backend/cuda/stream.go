@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -27,14 +28,16 @@ const workspaceBytes = 8 << 20
 
 // stream is a CUDA stream and the goroutine that feeds it.
 type stream struct {
-	b         *gpu
-	name      string
-	queue     chan op
-	cu        cu.Stream
-	workspace *tensor.Memory
-	flag      *tensor.Memory // int32: a kernel met an impossible argument
-	params    unsafe.Pointer // what a launch hands to the driver
-	opened    error          // why there is no stream
+	b          *gpu
+	name       string
+	queue      chan op
+	cu         cu.Stream
+	workspace  *tensor.Memory
+	flag       *tensor.Memory // int32: a kernel met an impossible argument
+	params     unsafe.Pointer // what a launch hands to the driver
+	pinned     []byte         // what copies go through
+	pinnedUsed int            // by uploads that may be on their way
+	opened     error          // why there is no stream
 
 	skip   atomic.Bool // an error waits for Sync
 	mu     sync.Mutex
@@ -114,6 +117,9 @@ func (s *stream) open() (err error) {
 		return err
 	}
 	if s.cu, err = cu.MakeStream(cu.NonBlocking); err != nil {
+		return err
+	}
+	if s.pinned, err = newPinned(pinnedBytes); err != nil {
 		return err
 	}
 	if s.workspace, err = s.b.Alloc("workspace", workspaceBytes); err != nil {
@@ -210,9 +216,8 @@ func (s *stream) checkFlag() error {
 		return nil
 	}
 	s.flags = false
-	var raised int32
 	at := cu.DevicePtr(s.flag.Device)
-	if err := cu.MemcpyDtoH(unsafe.Pointer(&raised), at, 4); err != nil || raised == 0 {
+	if err := cu.MemcpyDtoH(unsafe.Pointer(&s.pinned[0]), at, 4); err != nil || binary.NativeEndian.Uint32(s.pinned) == 0 {
 		return err
 	}
 	if err := cu.MemsetD8(at, 0, 4); err != nil {
@@ -267,7 +272,10 @@ func (s *stream) close() error {
 	close(s.queue)
 	s.ended.Wait()
 	if s.opened == nil {
-		s.b.do(func() error { return s.cu.Destroy() })
+		s.b.do(func() error {
+			freePinned(s.pinned)
+			return s.cu.Destroy()
+		})
 	}
 	for _, m := range []*tensor.Memory{s.workspace, s.flag} {
 		s.b.Free(m)

@@ -19,21 +19,44 @@ func address(t tensor.Tensor) uintptr {
 	return t.Memory().Device + uintptr(t.Offset())
 }
 
+// pinnedBytes is the host memory of a stream through which everything goes: the device cannot reach Go's.
+const pinnedBytes = 4 << 20
+
 func (s *stream) Upload(dst tensor.Tensor, src []byte) {
 	sameBytes("Upload", dst, len(src))
 	s.enqueue(op{name: "upload", run: func(s *stream) error {
-		return eachRow(dst, src, func(at cu.DevicePtr, host unsafe.Pointer, n int64) error {
-			return cu.MemcpyHtoDAsync(at, host, n, s.cu)
-		}, s.wait)
+		return eachPiece(dst, src, func(at cu.DevicePtr, host []byte) error {
+			if s.pinnedUsed+len(host) > len(s.pinned) { // what it holds may still be on its way
+				if err := s.wait(); err != nil {
+					return err
+				}
+				s.pinnedUsed = 0
+			}
+			p := s.pinned[s.pinnedUsed : s.pinnedUsed+len(host)]
+			s.pinnedUsed += len(host)
+			copy(p, host)
+			return cu.MemcpyHtoDAsync(at, unsafe.Pointer(&p[0]), int64(len(p)), s.cu)
+		})
 	}})
 }
 
 func (s *stream) Download(dst []byte, src tensor.Tensor) {
 	sameBytes("Download", src, len(dst))
 	s.enqueue(op{name: "download", run: func(s *stream) error {
-		return eachRow(src, dst, func(at cu.DevicePtr, host unsafe.Pointer, n int64) error {
-			return cu.MemcpyDtoHAsync(host, at, n, s.cu)
-		}, s.wait)
+		if err := s.wait(); err != nil {
+			return err
+		}
+		s.pinnedUsed = 0
+		return eachPiece(src, dst, func(at cu.DevicePtr, host []byte) error {
+			if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&s.pinned[0]), at, int64(len(host)), s.cu); err != nil {
+				return err
+			}
+			if err := s.wait(); err != nil {
+				return err
+			}
+			copy(host, s.pinned)
+			return nil
+		})
 	}})
 }
 
@@ -43,8 +66,9 @@ func sameBytes(what string, t tensor.Tensor, bytes int) {
 	}
 }
 
-// eachRow copies the rows of a tensor, all at once when no gaps lie between them, and waits: the host's memory is Go's.
-func eachRow(t tensor.Tensor, host []byte, copy func(cu.DevicePtr, unsafe.Pointer, int64) error, wait func() error) error {
+// eachPiece calls f for the rows of a tensor and their bytes on the host, all rows at once when no gaps lie between them, and in pieces
+// that fit into pinned memory.
+func eachPiece(t tensor.Tensor, host []byte, f func(cu.DevicePtr, []byte) error) error {
 	if len(host) == 0 {
 		return nil
 	}
@@ -53,9 +77,14 @@ func eachRow(t tensor.Tensor, host []byte, copy func(cu.DevicePtr, unsafe.Pointe
 		rows, bytes = 1, len(host)
 	}
 	for i := range rows {
-		if err := copy(cu.DevicePtr(address(t)+uintptr(i*ld)), unsafe.Pointer(&host[i*bytes]), int64(bytes)); err != nil {
-			return err
+		at, row := address(t)+uintptr(i*ld), host[i*bytes:(i+1)*bytes]
+		for len(row) > 0 {
+			n := min(len(row), pinnedBytes)
+			if err := f(cu.DevicePtr(at), row[:n]); err != nil {
+				return err
+			}
+			at, row = at+uintptr(n), row[n:]
 		}
 	}
-	return wait()
+	return nil
 }

@@ -1,0 +1,50 @@
+package train
+
+import (
+	"fmt"
+	"os"
+
+	"cambium/src/backend"
+	"cambium/src/backend/cpu"
+	"cambium/src/backend/cuda"
+	"cambium/src/comm"
+	"cambium/src/comm/staged"
+	"cambium/src/config"
+)
+
+// openDevice makes what a rank computes with, and the communicator that reaches its memory. On GPUs the ranks of a host take its
+// devices in turn; their messages go through host memory.
+func (j *job) openDevice(world comm.Communicator) (backend.Backend, comm.Communicator, error) {
+	if j.cfg.Backend != config.BackendCUDA {
+		return cpu.New(j.backendOptions()), world, nil
+	}
+	index, err := indexOnHost(world)
+	if err != nil {
+		return nil, nil, err
+	}
+	devices, err := cuda.Devices()
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := cuda.Open(index % devices)
+	return b, staged.New(world), err
+}
+
+// indexOnHost is the number of a rank among those on its host.
+func indexOnHost(world comm.Communicator) (int, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return 0, fmt.Errorf("name of this host, to share its devices: %w", err)
+	}
+	all, err := world.Gather("hosts", []byte(host))
+	if err != nil {
+		return 0, err
+	}
+	index := 0
+	for _, other := range all[:world.Rank()] {
+		if string(other) == host {
+			index++
+		}
+	}
+	return index, nil
+}
