@@ -140,7 +140,8 @@ func caseSwiGLU(l *lab) {
 }
 
 func caseCrossEntropy(l *lab) {
-	for _, s := range []struct{ n, vocab, cols, ld int }{{1, 1, 1, 1}, {3, 2, 5, 5}, {7, 33, 64, 70}, {5, 1000, 1024, 1024}, {2, 50257, 50304, 50304}} {
+	type size struct{ n, vocab, cols, ld int }
+	for _, s := range some(l, []size{{2, 50257, 50304, 50304}, {3, 2, 5, 5}, {7, 33, 64, 70}, {1, 1, 1, 1}, {5, 1000, 1024, 1024}}) {
 		for _, std := range []float64{1, 30, 1e4} {
 			for _, gradScale := range []float32{0, 1, 0.01} {
 				l.crossEntropy(s.n, s.vocab, s.cols, s.ld, std, gradScale)

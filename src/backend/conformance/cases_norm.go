@@ -8,13 +8,13 @@ import (
 // normShapes: the last has more rows than there are partial sums of a gain's gradient.
 var normShapes = []shape{{1, 2, 2}, {3, 7, 7}, {5, 16, 20}, {33, 65, 65}, {4, 192, 200}, {7, 768, 768}, {270, 40, 41}}
 
-// normMasks are no mask, a mask at v = 0.3 with both divisors, and one that has arrived at v = 1.
+// normMasks are masks that have arrived at v = 1 or hide nothing, no mask, and a mask at v = 0.3 with both divisors.
 func normMasks(cols int) []backend.NormMask {
 	old := max(1, cols*5/8)
 	s := float32(old) + 0.3*float32(cols-old)
 	return []backend.NormMask{
-		{}, {Old: old, V: 0.3, Divisor: float32(cols)}, {Old: old, V: 0.3, Divisor: s},
-		{Old: old, V: 1, Divisor: float32(cols)}, {Old: cols, V: 0.3, Divisor: float32(cols)},
+		{Old: old, V: 1, Divisor: float32(cols)}, {}, {Old: cols, V: 0.3, Divisor: float32(cols)},
+		{Old: old, V: 0.3, Divisor: s}, {Old: old, V: 0.3, Divisor: float32(cols)},
 	}
 }
 
@@ -28,7 +28,7 @@ func normCaseOf(cols int, k backend.NormMask, eps float32, rms bool) normCase {
 
 func caseNormForward(l *lab) {
 	for _, s := range some(l, normShapes) {
-		for i, mask := range normMasks(s.cols) {
+		for i, mask := range some(l, normMasks(s.cols)) {
 			for _, rms := range []bool{false, true} {
 				for variant := range 4 {
 					if l.normForward(s, mask, rms, variant); l.Failed() {
@@ -105,7 +105,7 @@ func (l *lab) normForward(s shape, mask backend.NormMask, rms bool, variant int)
 
 func caseNormBackward(l *lab) {
 	for _, s := range some(l, normShapes) {
-		for i, mask := range normMasks(s.cols) {
+		for i, mask := range some(l, normMasks(s.cols)) {
 			for _, rms := range []bool{false, true} {
 				for variant := range 4 {
 					if l.normBackward(s, mask, rms, variant); l.Failed() {

@@ -13,15 +13,20 @@
 // Give task a field with the operation's argument struct, then write
 //
 //	func (s *stream) Scale(x tensor.Tensor, a float32) {
-//		checkF32("scale", x)                   // a wrong argument panics here, in the caller
+//		mustBeStored("scale", x)               // a wrong argument panics here, in the caller
 //		t := s.begin("scale", runScale)        // takes the next slot of the ring; blocks while it is full
 //		t.vec = vecArgs{x: x, a: a}            // every field that runScale reads: slots are reused
 //		s.commit()                             // hands it to the workers
 //	}
 //
 //	func runScale(w *worker, t *task) {        // called by every worker; a panic fails the stream
+//		l := w.lanes(t.vec.x)                  // scratch memory for rows in 16 bits
+//		x := l.matrix(t.vec.x)
 //		lo, hi := w.part(t.vec.x.Rows(), 1)    // my rows
-//		...
+//		for i := lo; i < hi; i++ {
+//			k.scale(x.row(i), t.vec.a)     // in place, or a widened copy
+//			x.keep(i)                      // which is rounded back
+//		}
 //	}
 //
 // An operation with several phases calls w.barrier() between them, the same number of times in every worker. Scratch

@@ -97,8 +97,12 @@ func (m *matrix) slot(i int) []float32 {
 // keep stores row i, which row or slot gave.
 func (m *matrix) keep(i int) {
 	if m.half != nil {
-		m.k.narrowing(m.dtype)(m.half[i*m.ld:][:m.cols], m.via)
+		m.store(i)
 	}
+}
+
+func (m *matrix) store(i int) {
+	m.k.narrowing(m.dtype)(m.half[i*m.ld:][:m.cols], m.via)
 }
 
 // lanes hands out a worker's scratch memory for the rows of 16-bit tensors.
