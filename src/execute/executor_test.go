@@ -304,8 +304,11 @@ func TestTheMeasuredBubbleIsTheSchedulesOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		best := math.Inf(1)
-		for range 3 { // a busy machine adds idle time, never takes any
+		want, best := line.BubbleShare(), math.Inf(1)
+		for range 8 { // a busy machine adds idle time, never takes any
+			if math.Abs(best-want) < 0.015 {
+				break
+			}
 			out := execute(t, sched, 1, cost)
 			busy := time.Duration(0)
 			for _, b := range out.busy {
@@ -313,7 +316,6 @@ func TestTheMeasuredBubbleIsTheSchedulesOwn(t *testing.T) {
 			}
 			best = math.Min(best, 1-busy.Seconds()/(out.wall.Seconds()*stages))
 		}
-		want := line.BubbleShare()
 		t.Logf("%-14s bubble measured %.3f, by the schedule %.3f", name, best, want)
 		if math.Abs(best-want) > 0.03 {
 			t.Errorf("%s: bubble measured %.3f, by the schedule %.3f", name, best, want)

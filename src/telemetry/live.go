@@ -212,8 +212,12 @@ func (l *Live) eventText(r Record) string {
 		return fmt.Sprintf("%s %d/%d %s: %s, %s parameters on %s, %s tokens", l.paint("36", "stage"), r.Index+1, r.Count, l.paint("1", r.Name), r.Model,
 			count(r.Parameters), r.Grid, count(r.Tokens))
 	case *Growth:
-		return fmt.Sprintf("%s by %s in %.2f s: %s -> %s parameters, %s moved; loss %s -> %s (relative difference %s)",
-			l.paint("1;32", "growth"), r.Operator, r.Seconds, count(r.FromParameters), count(r.ToParameters), bytes10(r.BytesMoved),
+		grid := ""
+		if r.FromGrid != r.ToGrid {
+			grid = r.FromGrid + " -> " + r.ToGrid + ", "
+		}
+		return fmt.Sprintf("%s by %s in %.2f s: %s -> %s parameters, %s%s moved; loss %s -> %s (relative difference %s)",
+			l.paint("1;32", "growth"), r.Operator, r.Seconds, count(r.FromParameters), count(r.ToParameters), grid, bytes10(r.BytesMoved),
 			float("%.6f", r.LossBefore), float("%.6f", r.LossAfter), float("%.1e", r.Relative))
 	case *Validation:
 		text := fmt.Sprintf("%s at iteration %d: loss %s", l.paint("36", "validation"), r.Iteration, float("%.4f", r.LMLoss))

@@ -76,7 +76,11 @@ func (s *Summary) Print(w io.Writer) error {
 		if i > 0 {
 			for _, g := range s.Growths {
 				if g.ToStage == i {
-					p.line("  growth (%s): loss %.6f before, %.6f after (relative change %.1e), %.2f s", g.Operator, g.LossBefore, g.LossAfter, g.Relative, g.Seconds)
+					text := fmt.Sprintf("  growth (%s): loss %.6f before, %.6f after (relative change %.1e), %.2f s", g.Operator, g.LossBefore, g.LossAfter, g.Relative, g.Seconds)
+					if g.FromGrid != g.ToGrid {
+						text += fmt.Sprintf(", %s -> %s: %.1f MB moved in %.2f s, %.1f MB at least", g.FromGrid, g.ToGrid, float64(g.BytesMoved)/1e6, g.MoveSeconds, float64(g.BytesLowerBound)/1e6)
+					}
+					p.line("%s", text)
 				}
 			}
 		}
