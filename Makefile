@@ -50,7 +50,7 @@ test: setup ## all tests: every package, the race detector where goroutines run,
 	@$(MAKE) --no-print-directory test-race test-arm64
 	$(GO) test -timeout 15m ./...
 
-RACE := ./src/backend/cpu ./src/comm/... ./src/data ./src/telemetry ./src/train
+RACE := ./src/backend/cpu ./src/comm/... ./src/data ./src/execute ./src/telemetry ./src/train
 test-race: setup
 	@if [ "$(CGO_ENABLED)" = 1 ]; then echo '$(GO) test -race -short $(RACE)'; $(GO) test -race -short -timeout 10m $(RACE); \
 	else echo 'test-race: skipped: the race detector needs a C compiler'; fi
