@@ -39,6 +39,7 @@ test-cuda: setup ## everything of CUDA that needs no GPU: the emulator itself, t
 	$(GO) vet -tags cuda ./src/backend/cuda && \
 	fast=$$PWD/build/cuda/emu/fast/libcuda.so.1 checked=$$PWD/build/cuda/emu/checked/libcuda.so.1 test='$(GO) test -count=1 -tags cuda -timeout 10m ./src/backend/cuda' && \
 	CAMBIUM_CUDA_DRIVER=$$fast $$test && \
+	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_EMU_SEED=3 $(GO) test -count=1 -tags cuda -timeout 10m -run 'Device' ./src/comm/staged ./tests/layouts && \
 	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_EMU_SEED=7 $$test -short && \
 	CAMBIUM_CUDA_DRIVER=$$checked CAMBIUM_EMU_THREADS=1 $$test -short -run 'TestConformance/^([A-Za-z]+|Gemm_in_bf16)$$'
 

@@ -1,0 +1,72 @@
+//go:build cuda
+
+package layouts
+
+import (
+	"fmt"
+	"testing"
+
+	"cambium/src/backend/cuda"
+)
+
+// onDevices makes ranks compute on GPUs, or on the emulated one, with messages through host memory.
+const onDevices = "backend=cuda"
+
+func needDevice(t *testing.T) {
+	t.Helper()
+	if _, err := cuda.Devices(); err != nil {
+		t.Skipf("no device: %v", err)
+	}
+}
+
+// The CUDA backend learns on every kind of layout what one rank learns on the processor. Its exponentials and orders of sums
+// are others, so the bounds are wider than between layouts of one backend.
+func TestDevicesTrainLikeTheProcessor(t *testing.T) {
+	needDevice(t)
+	slow := []string{"train.lr=1e-3", "train.min_lr=1e-4"}
+	for _, c := range []struct {
+		model, dtype string
+		cut          cut
+		bounds       bounds
+		sets         []string
+	}{
+		{"gpt2", "fp32", cut{tp: 2, pp: 2, dp: 2, schedule: "1f1b", sequence: true}, bounds{1e-5, 2e-4}, nil},
+		{"llama", "fp32", cut{tp: 4, pp: 1, dp: 2, sequence: true, recompute: "full"}, bounds{1e-5, 2e-4}, nil},
+		{"flm", "fp32", cut{tp: 1, pp: 4, dp: 2, schedule: "zero-bubble"}, bounds{1e-5, 2e-4}, nil},
+		{"flm", "bf16", cut{tp: 2, pp: 2, dp: 2, schedule: "1f1b"}, bounds{1e-3, 1e-2}, slow},
+		{"llama", "fp16", cut{tp: 2, pp: 2, dp: 1, schedule: "interleaved", virtual: 2, recompute: "selective"}, bounds{1.5e-4, 1.5e-3}, append(slow, "precision.initial_loss_scale=1024")},
+	} {
+		t.Run(fmt.Sprint(c.dtype, " ", c.model, " ", c.cut), func(t *testing.T) {
+			want := run(t, configure(t, t.TempDir(), c.model, c.dtype, one, c.sets...))
+			got := run(t, configure(t, t.TempDir(), c.model, c.dtype, c.cut, append(c.sets, onDevices)...))
+			apart := compare(t, got, want, c.bounds)
+			t.Logf("losses differ by %.1e at most, gradient norms by %.1e", apart.loss, apart.norm)
+		})
+	}
+}
+
+// On devices too a run grows from grid to grid, keeps its loss, and goes on bit for bit after a stop behind a growth.
+func TestAGrowingRunOnDevices(t *testing.T) {
+	needDevice(t)
+	grids := []string{
+		"{tensor_model_parallel_size: 2}", "{tensor_model_parallel_size: 2, pipeline_model_parallel_size: 2, sequence_parallel: true}",
+		"{pipeline_model_parallel_size: 4}",
+	}
+	want := run(t, grow(t, t.TempDir(), 1, "fp32", "mask", oneRank))
+	straight := run(t, grow(t, t.TempDir(), 4, "fp32", "mask", grids, onDevices))
+	apart := compare(t, straight, want, bounds{1e-4, 2e-3})
+	t.Logf("losses differ by %.1e at most, gradient norms by %.1e", apart.loss, apart.norm)
+	for i, g := range straight.Growths {
+		if d := relative(g.LossAfter, g.LossBefore); !(d <= 1e-6) {
+			t.Errorf("growth %d: loss %.8f before, %.8f after", i, g.LossBefore, g.LossAfter)
+		}
+		if float64(g.BytesMoved) > 1.1*float64(g.BytesLowerBound) {
+			t.Errorf("growth %d moved %d bytes, %d had to", i, g.BytesMoved, g.BytesLowerBound)
+		}
+	}
+	dir := t.TempDir()
+	run(t, grow(t, dir, 4, "fp32", "mask", grids, onDevices, "exit.exit_interval=8"))
+	resumed := run(t, grow(t, dir, 4, "fp32", "mask", grids, onDevices))
+	compare(t, resumed, straight, bounds{})
+	sameGrowths(t, resumed, straight)
+}
