@@ -7,7 +7,9 @@
 #   MODEL   124M (GPT-2, batch 4 x 64 tokens) or 30M (6 layers, 384, batch 8 x 256)
 #   LEVEL   native, or avx2: Cambium by CAMBIUM_CPU_LEVEL, PyTorch by its own switches and eager (torch.compile under
 #           these switches gives a loss of NaN)
+#   STEPS   (environment) steps that count, default 6
 #   PYTHON  (environment) a python with torch, default python3
+#   IOMP    (environment) the path of libiomp5.so (PyPI: intel-openmp): every PyTorch run is repeated under it; optional
 #   LLMC    (environment) the path of llm.c's train_gpt2, run in its own folder (make_llmc.py fills it); optional
 set -eu
 rounds=$1 threads=$2 model=$3 level=${4:-native}
@@ -27,11 +29,11 @@ torch() { # variables, -- and flags of torch_gpt.py
     shift
     # shellcheck disable=SC2086
     env $malloc $variables OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" "$python" "$here/torch_gpt.py" --layers $layers \
-        --hidden $hidden --heads $heads --batch $batch --seq $seq --threads "$threads" --steps 6 --json "$@"
+        --hidden $hidden --heads $heads --batch $batch --seq $seq --threads "$threads" --steps "${STEPS:-6}" --json "$@"
 }
 cambium() { # ranks
     "$root/bin/cambium" bench step --config "$root/configs/$config.yaml" --seq-length $seq --micro-batch-size $((batch / $1)) \
-        --global-batch-size $batch --local-ranks "$1" --threads-per-rank $((threads / $1)) --warmup 2 --steps 6 --json
+        --global-batch-size $batch --local-ranks "$1" --threads-per-rank $((threads / $1)) --warmup 2 --steps "${STEPS:-6}" --json
 }
 for _ in $(seq "$rounds"); do
     case $level in
@@ -39,6 +41,10 @@ for _ in $(seq "$rounds"); do
         CAMBIUM_CPU_LEVEL= cambium 1
         torch -- --compile
         torch --
+        if [ -n "${IOMP:-}" ]; then
+            torch LD_PRELOAD="$IOMP" -- --compile --label " iomp5"
+            torch LD_PRELOAD="$IOMP" -- --label " iomp5"
+        fi
         ;;
     avx2)
         CAMBIUM_CPU_LEVEL=avx2 cambium 1

@@ -15,6 +15,7 @@ for name, default in dict(layers=12, hidden=768, heads=12, batch=4, seq=64, voca
     ap.add_argument("--" + name, type=int, default=default)
 ap.add_argument("--compile", action="store_true")
 ap.add_argument("--chunked", action="store_true", help="linear_cross_entropy in chunks: the logits never exist at once (eager only)")
+ap.add_argument("--label", default="", help="added to the program's name, such as ' iomp5'")
 ap.add_argument("--json", action="store_true")
 a = ap.parse_args()
 
@@ -66,10 +67,10 @@ class GPT(nn.Module):
 model = GPT()
 opt = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
 step_model = torch.compile(model) if a.compile else model
-times, losses = [], []
+times, used, losses = [], [], []
 for i in range(a.warmup + a.steps):
     batch = torch.randint(0, min(a.vocab, 50257), (a.batch, a.seq + 1))
-    t = time.perf_counter()
+    t, u = time.perf_counter(), time.process_time()
     loss = step_model(batch[:, :-1].contiguous(), batch[:, 1:].contiguous())
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
@@ -78,14 +79,16 @@ for i in range(a.warmup + a.steps):
     value = loss.item()
     if i >= a.warmup:
         times.append(time.perf_counter() - t)
+        used.append(time.process_time() - u)
         losses.append(value)
 if not all(map(math.isfinite, losses)):
     raise SystemExit(f"the loss is not finite: {losses}")
 n = sum(p.numel() for p in model.parameters())
 tokens = a.batch * a.seq
 out = dict(
-    program=f"pytorch {torch.__version__}" + (" compile" if a.compile else " eager"), parameters=n, tokens=tokens, threads=a.threads,
+    program=f"pytorch {torch.__version__}" + (" compile" if a.compile else " eager") + (" chunked" if a.chunked else "") + a.label, parameters=n, tokens=tokens, threads=a.threads,
     step_ms=[round(1e3 * t, 2) for t in times], step_ms_median=round(1e3 * statistics.median(times), 2),
+    cpu_ms_median=round(1e3 * statistics.median(used), 2),
     tokens_per_sec=round(tokens / statistics.median(times), 2), loss=losses[-1],
 )
 print(json.dumps(out) if a.json else "{program}: {tokens_per_sec} tokens/s, {step_ms_median} ms a step, loss {loss:.4f}".format(**out))

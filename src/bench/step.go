@@ -23,7 +23,8 @@ type StepResult struct {
 	Threads      int       `json:"threads"` // over all ranks
 	StepMS       []float64 `json:"step_ms"`
 	MedianMS     float64   `json:"step_ms_median"`
-	TokensPerSec float64   `json:"tokens_per_sec"` // at the median
+	CPUMS        float64   `json:"cpu_ms_median,omitempty"` // processor time of rank 0's process in a step: what other programs take does not count
+	TokensPerSec float64   `json:"tokens_per_sec"`          // at the median
 	FLOPsFormula string    `json:"flops_formula"`
 	GFLOPs       float64   `json:"gflops"`      // GFLOP/s at the median, by that formula
 	PeakGFLOPs   float64   `json:"peak_gflops"` // GFLOP/s of a loop of fused multiply-adds in registers, all threads at once, measured before and after: the larger
@@ -57,6 +58,11 @@ func Step(ctx context.Context, cfg *config.Run, world comm.World, version string
 		r.StepMS = append(r.StepMS, round(1e3*d.Seconds(), 2))
 	}
 	r.MedianMS = median(r.StepMS)
+	var used []float64
+	for _, d := range m.CPU {
+		used = append(used, 1e3*d.Seconds())
+	}
+	r.CPUMS = round(median(used), 2)
 	r.TokensPerSec = round(1e3*float64(r.Tokens)/r.MedianMS, 2)
 	r.GFLOPs = round(r.TokensPerSec*f.PerToken(s.Model, s.Train.SeqLength)/1e9, 1)
 	r.PeakShare = round(r.GFLOPs/r.PeakGFLOPs, 3)

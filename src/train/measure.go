@@ -15,6 +15,7 @@ type Measurement struct {
 	World   int
 	Threads int             // of a rank's backend
 	Steps   []time.Duration // of the leading rank, which waits for the others in every step
+	CPU     []time.Duration // processor time of the whole process, step by step, where the system tells it
 	Loss    float64         // of the last step
 	Peak    map[string]int  // bytes that the leading rank had allocated at most, by label at the end
 
@@ -69,7 +70,7 @@ func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err 
 	}
 	var busy, wall float64
 	for i := 0; r.place.Stage < r.timeline.Stages(); i++ {
-		begin := time.Now()
+		begin, used := time.Now(), processorTime()
 		o, err := r.step()
 		if err != nil {
 			return err
@@ -86,7 +87,7 @@ func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err 
 		}
 		busy, wall = busy+b, wall+w
 		if r.leads() {
-			m.Steps, m.Loss = append(m.Steps, o.took), o.loss
+			m.Steps, m.CPU, m.Loss = append(m.Steps, o.took), append(m.CPU, processorTime()-used), o.loss
 		}
 	}
 	if !r.leads() {
