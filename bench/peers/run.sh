@@ -9,6 +9,7 @@
 #           these switches gives a loss of NaN)
 #   STEPS   (environment) steps that count, default 6
 #   PYTHON  (environment) a python with torch, default python3
+#   TORCH   (environment) how PyTorch runs at level native, default "compile eager"
 #   IOMP    (environment) the path of libiomp5.so (PyPI: intel-openmp): every PyTorch run is repeated under it; optional
 #   LLMC    (environment) the path of llm.c's train_gpt2, run in its own folder (make_llmc.py fills it); optional
 set -eu
@@ -39,12 +40,11 @@ for _ in $(seq "$rounds"); do
     case $level in
     native)
         CAMBIUM_CPU_LEVEL= cambium 1
-        torch -- --compile
-        torch --
-        if [ -n "${IOMP:-}" ]; then
-            torch LD_PRELOAD="$IOMP" -- --compile --label " iomp5"
-            torch LD_PRELOAD="$IOMP" -- --label " iomp5"
-        fi
+        for way in ${TORCH:-compile eager}; do
+            case $way in compile) flag=--compile ;; *) flag= ;; esac
+            torch -- $flag
+            if [ -n "${IOMP:-}" ]; then torch LD_PRELOAD="$IOMP" -- $flag --label " iomp5"; fi
+        done
         ;;
     avx2)
         CAMBIUM_CPU_LEVEL=avx2 cambium 1
