@@ -19,10 +19,12 @@ p.add_argument("--minbytes", type=int, default=1024)
 p.add_argument("--maxbytes", type=int, default=16 << 20)
 p.add_argument("--factor", type=int, default=4)
 p.add_argument("--warmup", type=int, default=5)
-p.add_argument("--iters", type=int, default=20)
+p.add_argument("--iters", type=int, default=50)
 p.add_argument("--out")
 o = p.parse_args()
-env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_mpi_yield_when_idle="1")
+env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+if o.ranks > os.cpu_count():
+    env["OMPI_MCA_mpi_yield_when_idle"] = "1"  # else ranks that wait keep those from working that they wait for
 
 
 def run(command):
@@ -63,7 +65,7 @@ with tempfile.TemporaryDirectory() as tmp:
             a.setdefault(key, []).append(t)
 
 cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-mpi = run([o.mpirun.split()[0], "--version"]).splitlines()[0]
+mpi = run([next(w for w in o.mpirun.split() if "mpirun" in w), "--version"]).splitlines()[0]
 rows = []
 print(f"{o.ranks} ranks, {os.cpu_count()} x {cpu}, {mpi}, {o.rounds} rounds, microseconds (median [range])\n")
 print("| call | in place | bytes | plain C | Cambium | ratio |\n| --- | --- | ---: | ---: | ---: | ---: |")

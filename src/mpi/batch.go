@@ -84,25 +84,23 @@ func (b *Batch) Active() int { return b.active }
 // Poll begins what was added and tests up to tries times until something has ended. The result is valid until the next call.
 func (b *Batch) Poll(tries int) ([]Done, error) {
 	b.result = b.result[:0]
-	if n := len(b.posted); n > 0 {
-		var failed C.int
-		rc := C.cm_post(b.c.h, b.requests, &b.posted[0], C.int(n), &failed)
-		if rc != 0 {
-			t := b.posted[failed]
-			call := "MPI_Irecv"
-			if t.send != 0 {
-				call = "MPI_Isend"
-			}
-			return nil, fault(rc, call, int(t.peer))
-		}
-		b.posted = b.posted[:0]
-	}
 	if b.active == 0 {
 		return nil, nil
 	}
-	var count C.int
-	if err := fault(C.cm_poll(b.requests, C.int(b.slots), C.int(tries), b.indices, b.statuses, &b.done[0], &count), "MPI_Testsome", none); err != nil {
-		return nil, err
+	var count, failed C.int
+	rc := C.cm_poll(b.c.h, b.requests, C.int(b.slots), unsafe.SliceData(b.posted), C.int(len(b.posted)), C.int(tries), b.indices, b.statuses,
+		&b.done[0], &count, &failed)
+	if failed >= 0 {
+		t := b.posted[failed]
+		call := "MPI_Irecv"
+		if t.send != 0 {
+			call = "MPI_Isend"
+		}
+		return nil, fault(rc, call, int(t.peer))
+	}
+	b.posted = b.posted[:0]
+	if rc != 0 {
+		return nil, fault(rc, "MPI_Testsome", none)
 	}
 	for _, d := range b.done[:count] {
 		b.result = append(b.result, Done{int(d.slot), int(d.bytes), int(d.peer), fault(d.error, "MPI_Testsome", none)})
@@ -120,3 +118,16 @@ func (b *Batch) Cancel() error {
 	b.pin.Unpin()
 	return err
 }
+
+// Alloc is memory of C's, from the beginning of a cache line: MPI may have it without more ado. Release gives it back. It is
+// nil when there is no more.
+func Alloc(n int) []byte {
+	p := C.cm_alloc(C.int64_t(n))
+	if p == nil {
+		return nil
+	}
+	return unsafe.Slice((*byte)(p), n)
+}
+
+// Release gives back what Alloc gave.
+func Release(b []byte) { C.cm_release(unsafe.Pointer(unsafe.SliceData(b))) }

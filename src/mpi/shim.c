@@ -204,7 +204,7 @@ int cm_cancel(void *reqs, int n) {
     return rc;
 }
 
-int cm_post(cm_comm c, void *reqs, const cm_transfer *t, int n, int *failed) {
+static int cm_post(cm_comm c, void *reqs, const cm_transfer *t, int n, int *failed) {
     MPI_Request *r = reqs;
     for (int i = 0; i < n; i++) {
         int rc = t[i].send ? MPI_Isend((void *)t[i].buf, t[i].bytes, MPI_BYTE, t[i].peer, t[i].tag, COMM(c), &r[t[i].slot])
@@ -217,9 +217,13 @@ int cm_post(cm_comm c, void *reqs, const cm_transfer *t, int n, int *failed) {
     return MPI_SUCCESS;
 }
 
-int cm_poll(void *reqs, int n, int tries, int *indices, void *statuses, cm_done *done, int *count) {
+int cm_poll(cm_comm c, void *reqs, int n, const cm_transfer *t, int posts, int tries, int *indices, void *statuses, cm_done *done, int *count,
+            int *failed) {
     MPI_Status *st = statuses;
-    int found = 0, rc = MPI_SUCCESS;
+    int found = 0;
+    *failed = -1;
+    *count = 0;
+    int rc = posts > 0 ? cm_post(c, reqs, t, posts, failed) : MPI_SUCCESS;
     for (int i = 0; i < tries && found == 0 && rc == MPI_SUCCESS; i++) rc = MPI_Testsome(n, reqs, &found, indices, st);
     if (found == MPI_UNDEFINED) found = 0;
     *count = found;
@@ -233,6 +237,13 @@ int cm_poll(void *reqs, int n, int tries, int *indices, void *statuses, cm_done 
     }
     return rc == MPI_ERR_IN_STATUS ? MPI_SUCCESS : rc;
 }
+
+void *cm_alloc(int64_t n) {
+    void *p = NULL;
+    return posix_memalign(&p, 64, n) == 0 ? p : NULL;
+}
+
+void cm_release(void *p) { free(p); }
 
 int cm_status_size(void) { return sizeof(MPI_Status); }
 int cm_any_source(void) { return MPI_ANY_SOURCE; }

@@ -67,8 +67,11 @@ int cm_irecv(cm_comm c, void *buf, int n, int type, int from, int tag, void *req
 int cm_wait(void *req, cm_status *s);
 int cm_test(void *req, int *done, cm_status *s);
 int cm_cancel(void *reqs, int n); // cancels receives and forgets all
-int cm_post(cm_comm c, void *reqs, const cm_transfer *t, int n, int *failed);
-int cm_poll(void *reqs, int n, int tries, int *indices, void *statuses, cm_done *done, int *count);
+// Posts transfers, then tests until something has ended, at most so many times.
+int cm_poll(cm_comm c, void *reqs, int n, const cm_transfer *t, int posts, int tries, int *indices, void *statuses, cm_done *done, int *count,
+            int *failed);
+void *cm_alloc(int64_t n); // at a cache line
+void cm_release(void *p);
 int cm_status_size(void);
 
 int cm_any_source(void);

@@ -18,7 +18,12 @@ type blocks struct {
 	all    []byte
 	stride int
 	n      int
+	head   int // bytes of checksum before a message: 8 or 0
 }
+
+// shortBytes is up to which length a message has its checksum with it; the tags of longer ones have it, which would else
+// outgrow by 8 bytes what MPIs send at once.
+const shortBytes = 1 << 10
 
 // of is rank q's.
 func (b *blocks) of(q int) []byte { return b.all[q*b.stride+align:][:b.n] }
@@ -32,10 +37,11 @@ func (r *run) everyone(c *call, n int, fill func(b []byte)) (blocks, error) {
 	own := b.all[me*b.stride:][:b.stride]
 	fill(own[align:][:n])
 	c.sign(n)
-	sum := uint64(c.mark)
-	c.mark = 0 // the checksum travels in the message, where a mismatch shows at once
-	binary.LittleEndian.PutUint64(own[align-8:], sum)
-	var err error
+	sum, err := uint64(c.mark), error(nil)
+	if n <= shortBytes { // the checksum travels in the message, where a mismatch shows at once
+		b.head, c.mark = 8, 0
+		binary.LittleEndian.PutUint64(own[align-8:], sum)
+	}
 	if size <= r.w.few {
 		err = r.direct(c, &b)
 	} else {
@@ -45,7 +51,7 @@ func (r *run) everyone(c *call, n int, fill func(b []byte)) (blocks, error) {
 		return b, err
 	}
 	for q := range size {
-		if binary.LittleEndian.Uint64(b.all[q*b.stride+align-8:]) != sum {
+		if b.head > 0 && binary.LittleEndian.Uint64(b.all[q*b.stride+align-8:]) != sum {
 			return b, c.m.fail(fmt.Errorf("comm: calls do not match: rank %d makes %s of %d bytes, rank %d makes another call", c.m.rank(), r.title(), n, c.m.ranks[q]))
 		}
 	}
@@ -55,7 +61,7 @@ func (r *run) everyone(c *call, n int, fill func(b []byte)) (blocks, error) {
 // direct sends this rank's block to all others. The checksum and the message go together.
 func (r *run) direct(c *call, b *blocks) error {
 	size, me := c.m.Size(), c.m.index
-	span := func(q int) []byte { return b.all[q*b.stride+align-8:][:8+b.n] }
+	span := func(q int) []byte { return b.all[q*b.stride+align-b.head:][:b.head+b.n] }
 	for d := 1; d < size; d++ {
 		from := (me + size - d) % size
 		r.post(slot{peer: from}, c.tag(0), span(from))

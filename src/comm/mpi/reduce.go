@@ -21,10 +21,10 @@ func (s share) piece(k, bytes int) (lo, hi int) {
 }
 
 // pieceBytes is what one rank sends another at a time in a sum; a rank receives as much from all others at once, twice.
-const pieceBytes = 256 << 10
+const pieceBytes = 512 << 10
 
 // smallBytes is up to where a sum goes from all to all at once: it counts what one rank receives.
-const smallBytes = 32 << 10
+const smallBytes = 64 << 10
 
 // generations of transfers in sums: two pieces of the reduce-scatter, two of the all-gather.
 const (
@@ -219,7 +219,7 @@ func sameRuns(lists [][]tensor.Tensor, mine int, f func(run [][]tensor.Tensor, d
 	}
 }
 
-// reduceHost combines a block of float64 values.
+// combineHost combines float64 values of one rank more.
 func combineHost(op comm.Op, acc, x []float64, first bool) {
 	for i, v := range x {
 		switch {

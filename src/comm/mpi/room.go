@@ -3,13 +3,15 @@
 package mpi
 
 import (
+	"fmt"
 	"math/bits"
-	"unsafe"
 
+	"cambium/src/mpi"
 	"cambium/src/tensor"
 )
 
-// room is the memory that a run needs beside the tensors. One run uses it at a time.
+// room is the memory that a run needs beside the tensors; its blocks are C's. One run uses it at a time; rooms live as long
+// as the world, and with it the process.
 type room struct {
 	run      *run
 	blocks   [64][][]byte // free ones by the logarithm of their size
@@ -32,9 +34,11 @@ func (m *room) take(n int) []byte {
 		m.blocks[class] = list[:len(list)-1]
 		return b[:n]
 	}
-	b := make([]byte, 1<<class+align)
-	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (align - 1)
-	return b[skip : skip+n : skip+1<<class]
+	b := mpi.Alloc(1 << class)
+	if b == nil {
+		panic(fmt.Sprintf("no memory for %d bytes beside the tensors", n))
+	}
+	return b[:n]
 }
 
 func (m *room) give(b []byte) {

@@ -49,18 +49,20 @@ func (r *run) title() string { return fmt.Sprintf("%s %q", r.what, r.name) }
 // begin makes a run with so many slots.
 func (m *member) begin(what, name string, slots int) (*run, error) {
 	w := m.w
-	rm, _ := w.rooms.Get().(*room)
-	if rm == nil {
-		rm = newRoom()
-	}
-	r := rm.run
-	*r = run{w: w, m: m, what: what, name: name, since: time.Now(), room: rm, slots: r.slots[:0], free: r.free[:0]}
 	size := 1 << bits.Len(uint(max(slots, 4)-1))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
 		return nil, w.err
 	}
+	var rm *room
+	if k := len(w.rooms) - 1; k >= 0 {
+		rm, w.rooms = w.rooms[k], w.rooms[:k]
+	} else {
+		rm = newRoom()
+	}
+	r := rm.run
+	*r = run{w: w, m: m, what: what, name: name, since: time.Now(), room: rm, slots: r.slots[:0], free: r.free[:0]}
 	if list := w.batches[size]; len(list) > 0 {
 		r.batch, w.batches[size] = list[len(list)-1], list[:len(list)-1]
 	} else {
@@ -91,13 +93,12 @@ func (r *run) end() {
 			break
 		}
 	}
-	failed := w.err != nil
-	w.mu.Unlock()
 	r.batch = nil
 	clear(r.slots)
-	if !failed {
-		w.rooms.Put(r.room)
+	if w.err == nil { // else MPI may still write into it
+		w.rooms = append(w.rooms, r.room)
 	}
+	w.mu.Unlock()
 }
 
 // post prepares one transfer of memory that stays in place; to takes a packed message apart when it has come.
@@ -136,7 +137,7 @@ func (r *run) poll() (bool, error) {
 		w.mu.Unlock()
 		return false, w.err
 	}
-	done, err := r.batch.Poll(4)
+	done, err := r.batch.Poll(w.idle.tests)
 	for _, d := range done {
 		r.slots[d.Slot].busy = false
 	}

@@ -26,6 +26,7 @@ type World struct {
 	err     error      // why the world was aborted; nil while it lives
 	running []*run
 	batches map[int][]*mpi.Batch // free ones by size
+	rooms   []*room              // free ones
 	ended   []time.Time          // when a rank said that it makes no more calls; zero before
 	inbox   *mpi.Batch
 	letter  []byte
@@ -34,7 +35,6 @@ type World struct {
 	over    atomic.Bool // Run or Close has ended
 	stop    chan struct{}
 	watcher sync.WaitGroup
-	rooms   sync.Pool // of *room
 	// few is the largest group in which short vectors go directly between all ranks, in one step and not in log2 n.
 	few   int
 	marks int // how many checksums fit into a tag
@@ -179,6 +179,7 @@ func (w *World) Pending() []comm.Wait {
 // idling says how often a rank that waits polls in earnest, then polls and yields, before it naps between polls.
 type idling struct {
 	spins, yields int
+	tests         int // of MPI in a poll
 	shortest      time.Duration
 }
 
@@ -188,9 +189,9 @@ const longestNap = time.Millisecond
 // comes within microseconds; else whoever polls takes time from the rank it waits for.
 func patience(ranksOnNode int) idling {
 	if ranksOnNode <= runtime.NumCPU() {
-		return idling{spins: 300, yields: 2000, shortest: 20 * time.Microsecond}
+		return idling{spins: 30, yields: 2000, tests: 16, shortest: 20 * time.Microsecond}
 	}
-	return idling{spins: 0, yields: 30, shortest: 20 * time.Microsecond}
+	return idling{spins: 0, yields: 30, tests: 2, shortest: 20 * time.Microsecond}
 }
 
 type pause struct {

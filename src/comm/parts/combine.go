@@ -62,28 +62,41 @@ func combineI32(op comm.Op, from, to []tensor.Tensor, row, col, n int) {
 
 type number interface{ float32 | float64 | int32 }
 
+// combineBlock works in acc, which stays in the first-level cache; two ranks' sum, the commonest, needs no way through it.
 func combineBlock[E number](op comm.Op, from, to []tensor.Tensor, row, col int, acc []E, view func(tensor.Tensor) []E) {
-	for q, t := range from {
-		x := view(t)[row*t.LD()+col:]
-		if q == 0 {
-			copy(acc, x)
-			continue
+	at := func(t tensor.Tensor) []E { return view(t)[row*t.LD()+col:][:len(acc)] }
+	if op == comm.Sum && len(from) > 1 {
+		if len(from) == 2 && len(to) == 1 {
+			acc, to = at(to[0]), nil
 		}
+		addTo(acc, at(from[0]), at(from[1]))
+		from = from[2:]
+	} else {
+		copy(acc, at(from[0]))
+		from = from[1:]
+	}
+	for _, t := range from {
 		if op == comm.Sum {
-			add(acc, x)
+			addTo(acc, acc, at(t))
 		} else {
-			maximum(acc, x)
+			maximum(acc, at(t))
 		}
 	}
 	for _, t := range to {
-		copy(view(t)[row*t.LD()+col:], acc)
+		copy(at(t), acc)
 	}
 }
 
-func add[E number](acc, x []E) {
-	x = x[:len(acc)]
-	for i, v := range x {
-		acc[i] += v
+// addTo does out = a + b; out may be a or b.
+func addTo[E number](out, a, b []E) {
+	if len(out) == 0 {
+		return
+	}
+	n := addVectors(out, a, b)
+	out, a, b = out[n:], a[n:], b[n:]
+	a, b = a[:len(out)], b[:len(out)]
+	for i := range out {
+		out[i] = a[i] + b[i]
 	}
 }
 
@@ -98,34 +111,74 @@ func maximum[E number](acc, x []E) {
 }
 
 func combineBF16(op comm.Op, from, to []tensor.Tensor, row, col, n int) {
-	combineHalf(op, from, to, row, col, n, fromBF16, toBF16)
-}
-
-func combineF16(op comm.Op, from, to []tensor.Tensor, row, col, n int) {
-	combineHalf(op, from, to, row, col, n, fromF16, toF16)
-}
-
-// combineHalf sums in fp32 and rounds once.
-func combineHalf(op comm.Op, from, to []tensor.Tensor, row, col, n int, widen func(uint16) float32, narrow func(float32) uint16) {
 	var acc, x [block]float32
 	for q, t := range from {
 		in := t.U16()[row*t.LD()+col:][:n]
-		for i, h := range in {
-			x[i] = widen(h)
+		if q == 0 {
+			widenBF16(acc[:n], in)
+			continue
 		}
-		switch {
-		case q == 0:
-			acc = x
-		case op == comm.Sum:
-			add(acc[:n], x[:n])
-		default:
-			maximum(acc[:n], x[:n])
-		}
+		widenBF16(x[:n], in)
+		combineWide(op, acc[:n], x[:n])
 	}
 	for _, t := range to {
-		out := t.U16()[row*t.LD()+col:][:n]
-		for i := range out {
-			out[i] = narrow(acc[i])
+		narrowBF16(t.U16()[row*t.LD()+col:][:n], acc[:n])
+	}
+}
+
+func combineF16(op comm.Op, from, to []tensor.Tensor, row, col, n int) {
+	var acc, x [block]float32
+	for q, t := range from {
+		in := t.U16()[row*t.LD()+col:][:n]
+		if q == 0 {
+			widenF16(acc[:n], in)
+			continue
 		}
+		widenF16(x[:n], in)
+		combineWide(op, acc[:n], x[:n])
+	}
+	for _, t := range to {
+		narrowF16(t.U16()[row*t.LD()+col:][:n], acc[:n])
+	}
+}
+
+// combineWide is for 16-bit types, which are summed in fp32 and rounded once.
+func combineWide(op comm.Op, acc, x []float32) {
+	if op == comm.Sum {
+		addTo(acc, acc, x)
+	} else {
+		maximum(acc, x)
+	}
+}
+
+func widenBF16(out []float32, in []uint16) {
+	n := widenBF16Vectors(out, in)
+	in = in[:len(out)]
+	for i := n; i < len(out); i++ {
+		out[i] = fromBF16(in[i])
+	}
+}
+
+func narrowBF16(out []uint16, in []float32) {
+	n := narrowBF16Vectors(out, in)
+	in = in[:len(out)]
+	for i := n; i < len(out); i++ {
+		out[i] = toBF16(in[i])
+	}
+}
+
+func widenF16(out []float32, in []uint16) {
+	n := widenF16Vectors(out, in)
+	in = in[:len(out)]
+	for i := n; i < len(out); i++ {
+		out[i] = fromF16(in[i])
+	}
+}
+
+func narrowF16(out []uint16, in []float32) {
+	n := narrowF16Vectors(out, in)
+	in = in[:len(out)]
+	for i := n; i < len(out); i++ {
+		out[i] = toF16(in[i])
 	}
 }
