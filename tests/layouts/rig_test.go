@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"cambium/src/config"
@@ -30,7 +31,7 @@ precision: {params_dtype: %s}
 optimizer: {adam_beta2: 0.95}
 checkpoint: {checkpoint_at_end: false}
 train: {seq_length: 8, micro_batch_size: 1, global_batch_size: 8, lr: 1.0e-2, min_lr: 1.0e-3, lr_warmup_iters: 3, train_iters: 5, eval_iters: 1}
-model: {num_layers: 8, hidden_size: 16, num_attention_heads: 8, kv_channels: 4, ffn_hidden_size: 32, vocab_size: 61, make_vocab_size_divisible_by: 8, init_method_std: 0.1}
+model: {num_layers: 8, hidden_size: 16, num_attention_heads: 8, kv_channels: 4, ffn_hidden_size: 32, vocab_size: 61, make_vocab_size_divisible_by: 3, init_method_std: 0.1}
 `
 
 // cut is a way to spread a run over ranks.
@@ -108,8 +109,26 @@ func run(t *testing.T, cfg *config.Run) *telemetry.History {
 // bounds are the largest relative differences of losses and gradient norms.
 type bounds struct{ loss, norm float64 }
 
+// apart is how far layouts are from one rank.
+type apart struct {
+	mu   sync.Mutex
+	n    int
+	most bounds
+}
+
+func (a *apart) add(b bounds) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.n++
+	a.most = bounds{max(a.most.loss, b.loss), max(a.most.norm, b.norm)}
+}
+
+func (a *apart) String() string {
+	return fmt.Sprintf("%d layouts, losses differ by %.1e at most, gradient norms by %.1e", a.n, a.most.loss, a.most.norm)
+}
+
 // compare wants the iterations of a run to be those of another within bounds, and returns how far they are apart.
-func compare(t *testing.T, got, want *telemetry.History, b bounds) (apart bounds) {
+func compare(t *testing.T, got, want *telemetry.History, b bounds) (far bounds) {
 	t.Helper()
 	if len(got.Iterations) != len(want.Iterations) {
 		t.Errorf("%d iterations, want %d", len(got.Iterations), len(want.Iterations))
@@ -122,9 +141,9 @@ func compare(t *testing.T, got, want *telemetry.History, b bounds) (apart bounds
 			t.Errorf("iteration %d: loss %.8f, gradient norm %.7f; want %.8f, %.7f", i+1, g.LMLoss, g.GradNorm, w.LMLoss, w.GradNorm)
 			return
 		}
-		apart.loss, apart.norm = max(apart.loss, loss), max(apart.norm, norm)
+		far.loss, far.norm = max(far.loss, loss), max(far.norm, norm)
 	}
-	return apart
+	return far
 }
 
 func relative(a, b float64) float64 { return math.Abs(a-b) / math.Abs(b) }
