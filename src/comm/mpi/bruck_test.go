@@ -1,0 +1,44 @@
+//go:build mpi
+
+package mpi
+
+import (
+	"fmt"
+	"testing"
+
+	"cambium/src/comm"
+	"cambium/src/mpi"
+)
+
+// TestLargeGroupsGoInLogarithmicSteps has every group count as large.
+func TestLargeGroupsGoInLogarithmicSteps(t *testing.T) {
+	c, err := mpi.World()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := NewWorld(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	w.few = 0
+	n, me := w.Size(), c.Rank()
+	for round := range 20 {
+		x := []float64{float64(me), float64(round), 1}
+		if err := w.Comm().Reduce(fmt.Sprint("round ", round), comm.Sum, x); err != nil {
+			t.Fatal(err)
+		}
+		if x[0] != float64(n*(n-1)/2) || x[1] != float64(n*round) || x[2] != float64(n) {
+			t.Fatalf("round %d: %v", round, x)
+		}
+		all, err := w.Comm().Gather("names", fmt.Appendf(nil, "rank %d", me))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for q, text := range all {
+			if string(text) != fmt.Sprint("rank ", q) {
+				t.Fatalf("%d is %q", q, text)
+			}
+		}
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !race && !mpi
+
+package mpi
+
+const raceEnabled = false
