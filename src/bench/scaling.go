@@ -183,7 +183,7 @@ func (o *ScalingOptions) measure(ctx context.Context, cfg *config.Run, g grid.Gr
 	p := &report.ScalingPoint{
 		Scaling: o.Kind, Nodes: places, Ranks: g.World(), TP: g.TP, PP: g.PP, Chunks: max(g.Chunks, 1), DP: g.DP,
 		MicroSize: s.Train.MicroBatchSize, BatchSize: s.Train.GlobalBatchSize, SeqLength: s.Train.SeqLength,
-		PeakTFLOPs: peak / 1e12, Bubble: m.Bubble, BubbleForetold: m.BubbleForetold,
+		PeakTFLOPs: peak / 1e12, MemoryBytes: int64(m.Most), Bubble: m.Bubble, BubbleForetold: m.BubbleForetold,
 		Model: describe(cfg), Parameters: int64(s.Model.ParameterCount()), FLOPsFormula: f.Name,
 		Backend: m.Backend, Precision: cfg.Precision.ParamsDType, ThreadsPerRank: m.Threads,
 		Machine: fmt.Sprintf("%s, %d processors", cpuid.CPU.BrandName, processors()), Program: "cambium " + o.Version, Job: o.Job,
@@ -195,9 +195,6 @@ func (o *ScalingOptions) measure(ctx context.Context, cfg *config.Run, g grid.Gr
 	p.Oversubscribed = o.oversubscribed(p)
 	for _, d := range m.Steps {
 		p.StepMS = append(p.StepMS, round(1e3*d.Seconds(), 3))
-	}
-	for _, bytes := range m.Peak {
-		p.MemoryBytes += int64(bytes)
 	}
 	lower, upper := report.Quartiles(p.StepMS)
 	p.MedianMS, p.IQRMS = median(p.StepMS), round(upper-lower, 3)

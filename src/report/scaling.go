@@ -39,8 +39,8 @@ type ScalingPoint struct {
 	IQRMS        float64   `json:"step_ms_iqr"` // between the quartiles
 	TokensPerSec float64   `json:"tokens_per_sec"`
 	TFLOPs       float64   `json:"tflops_a_rank"`
-	PeakTFLOPs   float64   `json:"peak_tflops_a_rank"` // 0: unknown
-	MemoryBytes  int64     `json:"memory_bytes_a_rank"`
+	PeakTFLOPs   float64   `json:"peak_tflops_a_rank"`  // 0: unknown
+	MemoryBytes  int64     `json:"memory_bytes_a_rank"` // of the rank that has most
 
 	// The share of time in which pipeline stages compute nothing, measured and as the schedule foretells it; 0 with one stage.
 	Bubble         float64 `json:"bubble"`
@@ -190,15 +190,15 @@ func share(x float64) string {
 
 func (s scaling) note() string {
 	b := s.base
-	text := fmt.Sprintf("%s scaling of %s, %s, on %s. Time: median of %d steps ± interquartile range. Operations by the formula %s; ",
+	text := fmt.Sprintf("%s scaling of %s, %s, on %s. Time: median of %d steps ± interquartile range. Operations by the formula %s. ",
 		strings.ToUpper(b.Scaling[:1])+b.Scaling[1:], b.Model, b.Precision, b.Machine, len(b.StepMS), b.FLOPsFormula)
 	if s.severalModels() {
 		text = strings.Replace(text, b.Model, "several models", 1)
 	}
 	if s.peak > 0 {
-		text += fmt.Sprintf("MFU: their share of a peak of %.3g TFLOP/s a %s. ", s.peak, s.unit())
+		text += fmt.Sprintf("MFU: of a peak of %.3g TFLOP/s a %s. ", s.peak, s.unit())
 	}
-	text += fmt.Sprintf("Efficiency: TFLOP/s/%s relative to the first row's.", s.unit())
+	text += fmt.Sprintf("Memory: of the %[1]s that has most. Efficiency: TFLOP/s/%[1]s relative to the best with the fewest %[1]ss.", s.unit())
 	if over := s.oversubscribed(); over != "" {
 		text += " Oversubscribed, more threads than processors, so that efficiency says nothing about the program: " + over + "."
 	}

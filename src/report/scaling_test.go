@@ -44,7 +44,7 @@ func TestScalingGivesTheTableThatPapersHave(t *testing.T) {
 		"| 1 | 8 | 1 | 1 | 8 | 1 | 8 | 1000 | 20.0 ± 4.0 | 400000 | 50000 | 400 | 40.4 % | 61.2 GB | 100.0 % |",
 		"| 1 | 8 | 2 | 1 | 4 | 1 | 8 | 1000 | 21.0 ± 4.0 | 380952 | 47619 | 381 | 38.5 % | 61.2 GB | 95.2 % |",
 		"| 8 | 64 | 2 | 2 | 16 | 1 | 64 | 1000 | 24.5 ± 4.0 | 2612245 | 40816 | 327 | 33.0 % | 61.2 GB | 81.6 % |",
-		"Weak scaling of 24 layers x 2048, bf16, on H100. Time: median of 5 steps ± interquartile range. Operations by the formula palm; MFU: their share of a peak of 989 TFLOP/s a GPU.",
+		"Weak scaling of 24 layers x 2048, bf16, on H100. Time: median of 5 steps ± interquartile range. Operations by the formula palm. MFU: of a peak of 989 TFLOP/s a GPU.",
 	} {
 		if !strings.Contains(md, want) {
 			t.Errorf("the table lacks %q:\n%s", want, md)

@@ -18,6 +18,7 @@ type Measurement struct {
 	CPU     []time.Duration // processor time of the whole process, step by step, where the system tells it
 	Loss    float64         // of the last step
 	Peak    map[string]int  // bytes that the leading rank had allocated at most, by label at the end
+	Most    int             // bytes that the rank with most of them had allocated at most, inner memory of operations included
 
 	// The share of time in which pipeline stages compute nothing while a step's passes run: measured, and what the schedule
 	// foretells for equal stages whose backward passes take twice as long as their forward passes. 0 without a pipeline.
@@ -90,10 +91,12 @@ func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err 
 			m.Steps, m.CPU, m.Loss = append(m.Steps, o.took), append(m.CPU, processorTime()-used), o.loss
 		}
 	}
-	if !r.leads() {
-		return nil
+	used := r.backend.Usage()
+	most := []float64{float64(used.Peak + used.Scratch)}
+	if err := world.Reduce("peak memory", comm.Max, most); err != nil || !r.leads() {
+		return err
 	}
-	m.Backend, m.Threads, m.Peak = r.backend.Name(), j.backendOptions().Workers, r.backend.Usage().ByLabel
+	m.Backend, m.Threads, m.Peak, m.Most = r.backend.Name(), j.backendOptions().Workers, used.ByLabel, int(most[0])
 	if !j.clock {
 		return nil
 	}

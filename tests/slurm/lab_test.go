@@ -129,7 +129,7 @@ func missing() string {
 }
 
 // patience bounds every wait, of which the longest is for the signal before a time limit.
-const patience = 120 * time.Second
+const patience = 180 * time.Second
 
 // until waits for something.
 func until(t *testing.T, what string, ok func() bool) {
