@@ -39,6 +39,5 @@ func (r *rank) split(stage int) (g groups, err error) {
 // sameGroups tells whether two grids cut the ranks alike.
 func sameGroups(a, b grid.Grid) bool { return a.TP == b.TP && a.PP == b.PP && a.DP == b.DP }
 
-// last tells whether the rank holds the head, first whether it holds the embedding.
-func (g groups) first() bool { return g.at.PP == 0 }
-func (g groups) last() bool  { return g.at.PP == g.grid.PP-1 }
+// last tells whether the rank is on the last pipeline stage, which holds the head.
+func (g groups) last() bool { return g.at.PP == g.grid.PP-1 }

@@ -42,7 +42,13 @@ var (
 		"{tensor_model_parallel_size: 2, pipeline_model_parallel_size: 4, pipeline_schedule: zero-bubble}",
 	}
 	flmNames = []string{"tp2 pp1 dp4", "tp4 pp2 dp1", "tp2 pp4 dp1"}
-	oneRank  = []string{"{}", "{}", "{}"}
+	// Layers that stay on a pipeline stage, or move between runs of layers.
+	chunkGrids = []string{
+		"{pipeline_model_parallel_size: 2}", "{pipeline_model_parallel_size: 2, num_layers_per_virtual_pipeline_stage: 1, pipeline_schedule: interleaved}",
+		"{tensor_model_parallel_size: 2, pipeline_model_parallel_size: 4, num_layers_per_virtual_pipeline_stage: 1, pipeline_schedule: interleaved, recompute_granularity: full}",
+	}
+	chunkNames = []string{"tp1 pp2 dp4", "tp1 pp2x2 dp4", "tp2 pp4x2 dp1"}
+	oneRank    = []string{"{}", "{}", "{}"}
 )
 
 // noisy bounds the operator zero: parts that begin at zero have gradients that are small differences of large numbers, and Adam
@@ -64,22 +70,24 @@ func grow(t *testing.T, dir string, ranks int, dtype, operator string, grids []s
 func TestAGrowingRunChangesItsGridAndLearnsLikeOneRank(t *testing.T) {
 	for _, c := range []struct {
 		dtype, operator string
+		grids, names    []string
 		bounds          bounds
 		kept            float64 // the loss across a growth
 	}{
-		{"fp32", "zero", noisy, 1e-6}, {"fp32", "mask", longer, 1e-6}, {"bf16", "zero", bounds{5e-3, 5e-2}, 5e-3},
+		{"fp32", "zero", flmGrids, flmNames, noisy, 1e-6}, {"fp32", "mask", flmGrids, flmNames, longer, 1e-6},
+		{"fp32", "mask", chunkGrids, chunkNames, longer, 1e-6}, {"bf16", "zero", flmGrids, flmNames, bounds{5e-3, 5e-2}, 5e-3},
 	} {
-		t.Run(c.dtype+" "+c.operator, func(t *testing.T) {
+		t.Run(fmt.Sprint(c.dtype, " ", c.operator, " ", c.names), func(t *testing.T) {
 			want := run(t, grow(t, t.TempDir(), 1, c.dtype, c.operator, oneRank))
-			got := run(t, grow(t, t.TempDir(), 8, c.dtype, c.operator, flmGrids))
+			got := run(t, grow(t, t.TempDir(), 8, c.dtype, c.operator, c.grids))
 			apart := compare(t, got, want, c.bounds)
 			t.Logf("losses differ by %.1e at most, gradient norms by %.1e", apart.loss, apart.norm)
 			if len(got.Growths) != 2 {
 				t.Fatalf("%d growths, want 2", len(got.Growths))
 			}
 			for i, g := range got.Growths {
-				if g.FromGrid != flmNames[i] || g.ToGrid != flmNames[i+1] {
-					t.Errorf("growth %d leads from %s to %s, want %s to %s", i, g.FromGrid, g.ToGrid, flmNames[i], flmNames[i+1])
+				if g.FromGrid != c.names[i] || g.ToGrid != c.names[i+1] {
+					t.Errorf("growth %d leads from %s to %s, want %s to %s", i, g.FromGrid, g.ToGrid, c.names[i], c.names[i+1])
 				}
 				if d := relative(g.LossAfter, g.LossBefore); !(d <= c.kept) || !(g.LossBefore > 1) {
 					t.Errorf("growth %d: loss %.8f before, %.8f after", i, g.LossBefore, g.LossAfter)
