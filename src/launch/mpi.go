@@ -88,3 +88,6 @@ func Exit(code int) {
 	}
 	os.Exit(code)
 }
+
+// MPI is name and version of the MPI that this program was built with, "" without one.
+func MPI() string { return mpi.Library() }

@@ -21,3 +21,6 @@ func Open(o Options) (comm.World, error) {
 
 // Exit ends the process. In an MPI build a code other than 0 ends all ranks of the job.
 func Exit(code int) { os.Exit(code) }
+
+// MPI is name and version of the MPI that this program was built with, "" without one.
+func MPI() string { return "" }

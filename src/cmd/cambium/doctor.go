@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cambium/src/cmd/cambium/doctor"
+	"cambium/src/launch"
 )
 
 func doctorCommand() *cobra.Command {
@@ -20,7 +21,7 @@ the size of a job would come from. Nothing of what is missing stops Cambium: it 
 	mib := c.Flags().Int("disk-mib", 64, "how much is written for that, in MiB; 0: not measured")
 	_ = c.MarkFlagDirname("dir")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		r := doctor.Examine(c.Context(), doctor.Here(), doctor.Options{Dir: *dir, DiskMiB: *mib})
+		r := doctor.Examine(c.Context(), doctor.Here(), doctor.Options{Dir: *dir, DiskMiB: *mib, MPI: launch.MPI()})
 		if *asJSON {
 			return printJSON(c, r)
 		}

@@ -71,7 +71,7 @@ func TestEverythingThatAMachineHasIsFound(t *testing.T) {
 	})
 	r := Examine(t.Context(), e, Options{})
 	for name, found := range map[string]string{
-		"Go": "go version go1.26 at /bin/go", "MPI": "mpirun (Open MPI) 5.0.3, /bin/mpicc, /bin/mpirun", "BLAS": "/lib/libopenblas.so.0", "NCCL": "/opt/nccl/libnccl.so.2",
+		"Go": "go version go1.26 at /bin/go", "MPI": "mpirun (Open MPI) 5.0.3, /bin/mpicc, /bin/mpirun, this program is built without MPI", "BLAS": "/lib/libopenblas.so.0", "NCCL": "/opt/nccl/libnccl.so.2",
 		"CUDA driver": "NVIDIA H100, 570.86.15, /lib/libcuda.so.1", "CUDA compiler": "Cuda compilation tools, release 12.8 at /bin/nvcc", "Slurm": "slurm 24.05 at /bin/srun",
 	} {
 		if i := item(t, r, name); i.Found != found || i.State == Missing {

@@ -15,6 +15,7 @@ type Report struct {
 	Software []Item           `json:"software"`
 	Slurm    *Slurm           `json:"slurm,omitempty"` // where its commands are installed
 	Ranks    rendezvous.Place `json:"ranks"`
+	Mistake  string           `json:"mistake,omitempty"` // why ranks that were started like this would not train together
 }
 
 // The states of an Item.
@@ -70,6 +71,9 @@ func (r Report) Print(out io.Writer) error {
 	fmt.Fprintln(w, "\nRanks (the first source that says rank and size counts)")
 	for _, src := range r.Ranks.Sources {
 		fmt.Fprintf(w, "  %s\t%s\t%s\n", src.Name, cond(src.Name == r.Ranks.From, "counts", "-"), src)
+	}
+	if r.Mistake != "" {
+		fmt.Fprintf(w, "\nMistake: %s\n", r.Mistake)
 	}
 	return w.Flush()
 }

@@ -12,25 +12,29 @@ import (
 // Options of Examine.
 type Options struct {
 	Dir     string // whose disk is timed
+	MPI     string // that the program was built with; "" without one
 	DiskMiB int    // 0: not timed
 }
 
 // Examine looks at everything.
 func Examine(ctx context.Context, e Env, o Options) Report {
-	r := Report{Machine: examineMachine(e), Software: examineSoftware(ctx, e), Slurm: e.slurm(ctx), Ranks: rendezvous.Find(e.LookupEnv, rendezvous.Given{})}
+	r := Report{Machine: examineMachine(e), Software: examineSoftware(ctx, e, o.MPI), Slurm: e.slurm(ctx), Ranks: rendezvous.Find(e.LookupEnv, rendezvous.Given{})}
+	if err := r.Ranks.CheckAlone(); err != nil && o.MPI == "" {
+		r.Mistake = err.Error()
+	}
 	if o.DiskMiB > 0 {
 		r.Disk = measureDisk(o.Dir, o.DiskMiB)
 	}
 	return r
 }
 
-func examineSoftware(ctx context.Context, e Env) []Item {
+func examineSoftware(ctx context.Context, e Env, built string) []Item {
 	libs := e.libraries(ctx)
 	return []Item{
 		e.program(ctx, Item{Name: "Go", Use: "builds Cambium", Get: "https://go.dev/dl, or make setup"}, "", "go", "version"),
 		e.program(ctx, Item{Name: "C compiler", Use: "builds with MPI or CUDA, and the race detector; else not needed", Get: "apt-get install gcc libc6-dev"}, "", "cc", "--version"),
 		library(libs, Item{Name: "BLAS", State: Info, Use: "not used: Cambium has its own GEMM; for comparisons", Get: ""}, "libopenblas.so", "libmkl_rt.so", "libblis.so", "libblas.so"),
-		e.mpi(ctx),
+		e.mpi(ctx, built),
 		e.driver(libs),
 		e.program(ctx, Item{Name: "CUDA compiler", Use: "compiles the CUDA kernels", Get: "apt-get install nvidia-cuda-toolkit"}, "release", "nvcc", "--version"),
 		library(libs, Item{Name: "NCCL", Use: "collectives between GPUs", Get: "apt-get install libnccl2 (NVIDIA's package source)"}, "libnccl.so"),
@@ -51,24 +55,36 @@ func (e Env) program(ctx context.Context, i Item, word, name string, args ...str
 	return i
 }
 
-// mpi looks for the compiler wrapper, which building needs, and for what starts ranks.
-func (e Env) mpi(ctx context.Context) Item {
-	i := Item{Name: "MPI", Use: "ranks on several machines (build tag mpi)", Get: "apt-get install libopenmpi-dev openmpi-bin"}
-	wrapper, wrapperErr := e.LookPath("mpicc")
-	runner, runnerErr := e.LookPath("mpirun")
-	if wrapperErr != nil && runnerErr != nil {
-		i.State = Missing
-		return i
+// mpi looks for the compiler wrapper, which building needs, and for what starts ranks. Debian has each under the name of its
+// MPI too. built is the MPI of this program.
+func (e Env) mpi(ctx context.Context, built string) Item {
+	i := Item{Name: "MPI", Use: "ranks on several machines (make mpi)", Get: "apt-get install libopenmpi-dev openmpi-bin"}
+	first := func(names ...string) string {
+		for _, n := range names {
+			if path, err := e.LookPath(n); err == nil {
+				return path
+			}
+		}
+		return ""
 	}
-	i.State = OK
+	wrapper := first("mpicc", "mpicc.openmpi", "mpicc.mpich")
+	runner := first("mpirun", "mpirun.openmpi", "mpirun.mpich")
 	version := ""
-	if runnerErr == nil {
+	if runner != "" {
 		version = e.firstLine(ctx, "", runner, "--version")
 	}
-	i.Found = strings.Join(nonEmpty(version, wrapper, runner), ", ")
-	if wrapperErr != nil {
+	if built == "" {
+		built = "this program is built without MPI"
+	} else {
+		built = "this program is built with " + built
+	}
+	i.State, i.Found = OK, strings.Join(nonEmpty(version, wrapper, runner, built), ", ")
+	switch {
+	case wrapper == "" && runner == "":
+		i.State, i.Found = Missing, ""
+	case wrapper == "":
 		i.State = Missing
-		i.Use += "; here without its headers, which building needs"
+		i.Found += "; without mpicc, which building needs"
 	}
 	return i
 }
