@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Turns the JSON objects of run.sh into a Markdown table: a row a program, medians over rounds, ratios round by round.
 
-    table.py TITLE FILE.json ...       the first program of a round is the one that the others are compared with
+    table.py TITLE [--cpu] FILE.json ...       the first program of a round is the one that the others are compared with
 """
 import json, statistics, sys
-
 
 
 def objects(text):
@@ -16,16 +15,22 @@ def objects(text):
         yield value
 
 
-print("| model, threads | program | tokens/s: median (least to most) of rounds | share of FMA peak | ours / theirs, median of rounds |")
+cpu = "--cpu" in sys.argv  # tokens a processor second, for a machine that others use too
+paths = [p for p in sys.argv[2:] if p != "--cpu"]
+unit = "tokens a processor second" if cpu else "tokens/s"
+print(f"| model, threads | program | {unit}: median (least to most) of rounds | share of FMA peak | ours / theirs, median of rounds |")
 print("| --- | --- | --- | --- | --- |")
-for path in sys.argv[2:]:
-    rows = {}
+for path in paths:
+    rows, used = {}, {}
     peak = []
     for r in objects(open(path).read()):
         name = "Cambium" if r["program"].startswith("cambium") else r["program"]
         rows.setdefault(name, []).append(r["tokens_per_sec"])
+        if r.get("cpu_ms_median"):
+            used.setdefault(name, []).append(1e3 * r["tokens"] / r["cpu_ms_median"])
         if "peak_gflops" in r:
             peak.append((r["peak_gflops"], r["gflops"] / r["tokens_per_sec"]))
+    rows = used if cpu else rows
     flop, top = peak[0][1], max(p for p, _ in peak)
     ours = rows["Cambium"]
     title = path.rsplit("/", 1)[-1].removesuffix(".json")
