@@ -170,6 +170,14 @@ func (w *writer) prepare() error {
 	return nil
 }
 
+// Elsewhere is why a checkpoint failed on a rank where nothing went wrong.
+type Elsewhere struct {
+	Rank int // where it did
+	Text string
+}
+
+func (e *Elsewhere) Error() string { return fmt.Sprintf("checkpoint: rank %d: %s", e.Rank, e.Text) }
+
 // agree shares a value and an error with all ranks: everyone's values as JSON, or on every rank the first error.
 func agree(g Group, name string, mine any, err error) ([]json.RawMessage, error) {
 	type message struct {
@@ -201,7 +209,7 @@ func agree(g Group, name string, mine any, err error) ([]json.RawMessage, error)
 			return nil, fmt.Errorf("checkpoint: %s: rank %d sent something else: %w", name, r, err)
 		}
 		if m.Err != "" {
-			return nil, fmt.Errorf("checkpoint: rank %d: %s", r, m.Err)
+			return nil, &Elsewhere{Rank: r, Text: m.Err}
 		}
 		values[r] = m.Value
 	}

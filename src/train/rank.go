@@ -67,9 +67,10 @@ func (j *job) runRank(world comm.Communicator) (err error) {
 				return err
 			}
 		}
+		n := r.place.Iteration + 1
 		done, err := r.iteration()
 		if err != nil {
-			return fmt.Errorf("iteration %d: %w", r.place.Iteration+1, err)
+			return fmt.Errorf("iteration %d: %w", n, err)
 		}
 		if done {
 			return nil

@@ -9,6 +9,7 @@ import (
 
 	"cambium/src/arch"
 	"cambium/src/checkpoint"
+	"cambium/src/comm"
 	"cambium/src/layout"
 	"cambium/src/optim"
 )
@@ -31,6 +32,9 @@ func (r *rank) save() error {
 		return err
 	}
 	stats, err := checkpoint.Write(r.checkpoints(), r.world, meta, r.pieces(), checkpoint.Options{Compression: r.cfg.Checkpoint.Compression})
+	if heard := (*checkpoint.Elsewhere)(nil); errors.As(err, &heard) && !r.alone() {
+		return &comm.Elsewhere{Text: err.Error()} // the process of that rank tells
+	}
 	if err != nil {
 		return err
 	}
