@@ -28,12 +28,12 @@ model: {vocab_size: 96, make_vocab_size_divisible_by: 32, kv_channels: 8, positi
 train: {seq_length: 16, micro_batch_size: 1, global_batch_size: 4, lr: 1.0e-2, lr_warmup_iters: 3}
 growth: {operator: zero, rewarm_iters: 2}
 stages:
-  - {name: a, model: {num_layers: 2, hidden_size: 16, num_attention_heads: 2}, parallel: {tensor_model_parallel_size: 2}, train: {train_iters: 100}}
-  - {name: b, model: {num_layers: 4, hidden_size: 32, num_attention_heads: 4}, parallel: {tensor_model_parallel_size: 2, pipeline_model_parallel_size: 2}, train: {train_iters: 100}}
+  - {name: a, model: {num_layers: 2, hidden_size: 16, num_attention_heads: 2}, parallel: {tensor_model_parallel_size: 2}, train: {train_iters: 40}}
+  - {name: b, model: {num_layers: 4, hidden_size: 32, num_attention_heads: 4}, parallel: {tensor_model_parallel_size: 2, pipeline_model_parallel_size: 2}, train: {train_iters: 40}}
 `
 
 // iterations of small.
-const iterations = 200
+const iterations = 80
 
 // job is a run that was submitted.
 type job struct {
@@ -163,39 +163,4 @@ func (j *job) training(n int) {
 		h := j.history()
 		return h != nil && len(h.Iterations) >= n
 	})
-}
-
-// rankProcesses are the pids of the job's ranks, by rank.
-func (j *job) rankProcesses() []int {
-	j.t.Helper()
-	pids := make([]int, ranks)
-	found := 0
-	all, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		j.t.Fatal(err)
-	}
-	for _, path := range all {
-		env, err := os.ReadFile(path)
-		exe, _ := os.Readlink(filepath.Join(filepath.Dir(path), "exe"))
-		if err != nil || exe != program {
-			continue
-		}
-		vars := "\x00" + string(env)
-		if !strings.Contains(vars, "\x00SLURM_JOB_ID="+j.id+"\x00") {
-			continue
-		}
-		var rank, pid int
-		_, proc, _ := strings.Cut(vars, "\x00SLURM_PROCID=")
-		if _, err := fmt.Sscan(strings.ReplaceAll(proc, "\x00", " "), &rank); err != nil || rank >= ranks {
-			continue
-		}
-		if _, err := fmt.Sscanf(path, "/proc/%d/environ", &pid); err == nil {
-			pids[rank] = pid
-			found++
-		}
-	}
-	if found != ranks {
-		j.t.Fatalf("job %s has %d ranks on this machine, want %d", j.id, found, ranks)
-	}
-	return pids
 }

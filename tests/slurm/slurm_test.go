@@ -53,16 +53,7 @@ func reference(t *testing.T) *telemetry.History {
 func TestAJobAtItsTimeLimitSavesGoesBackIntoTheQueueAndFinishesAsIfNothingHadHappened(t *testing.T) {
 	needs(t)
 	j := submit(t, "limit", options{sbatch: []string{"--time=1", "--signal=USR1@60"}}, "--save-interval", "0")
-	j.training(5)
-	pids := j.rankProcesses()
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for begin := time.Now(); slices.ContainsFunc(pids, runs) && time.Since(begin) < 5*time.Second; { // until all have stopped; the signal may have come first
-		time.Sleep(time.Millisecond)
-	}
+	pids := j.freeze(5)
 	until(t, "signalled", func() bool { return !slices.ContainsFunc(pids, waits) })
 	for _, pid := range pids {
 		_ = syscall.Kill(pid, syscall.SIGCONT) // Slurm may have done so, and the rank have ended
@@ -72,7 +63,7 @@ func TestAJobAtItsTimeLimitSavesGoesBackIntoTheQueueAndFinishesAsIfNothingHadHap
 	if err != nil || restarts < 1 { // on a very slow machine it comes to its limit again
 		t.Fatalf("%d restarts, want 1: %v", restarts, err)
 	}
-	j.logged("start 1: 4 ranks", "train.sbatch: saved before the end", "start 2: 4 ranks", "finished at iteration 200")
+	j.logged("start 1: 4 ranks", "train.sbatch: saved before the end", "start 2: 4 ranks", "finished at iteration 80")
 	want, got := reference(t), j.history()
 	if len(got.Runs) != restarts+1 || got.Runs[1].World != ranks || !got.Runs[1].Resumed || len(got.Iterations) != iterations || len(got.Growths) != 1 {
 		t.Fatalf("%d runs, %d iterations, %d growths", len(got.Runs), len(got.Iterations), len(got.Growths))
@@ -116,31 +107,7 @@ func TestASubmittedJobTrainsOnAllRanksOfBothNodes(t *testing.T) {
 	if n := j.show("NumNodes"); n != fmt.Sprint(nodes) {
 		t.Errorf("the job had %s nodes", n)
 	}
-	j.logged("start 1: 4 ranks on n[", "tp2 pp1 dp2", "growth", "tp2 pp2 dp1", "finished at iteration 200")
-}
-
-// status is a line of what the kernel says of a process, "" when it has ended.
-func status(pid int, line string) string {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	_, rest, found := strings.Cut(string(text), "\n"+line+":\t")
-	if err != nil || !found {
-		return ""
-	}
-	value, _, _ := strings.Cut(rest, "\n")
-	return value
-}
-
-// runs tells whether a process is neither stopped nor gone.
-func runs(pid int) bool {
-	state := status(pid, "State")
-	return state != "" && state[0] != 'T' && state[0] != 'Z'
-}
-
-// waits tells whether a process is still stopped without having been sent USR1.
-func waits(pid int) bool {
-	var mask uint64
-	_, err := fmt.Sscanf(status(pid, "ShdPnd"), "%x", &mask)
-	return err == nil && strings.HasPrefix(status(pid, "State"), "T") && mask>>(syscall.SIGUSR1-1)&1 == 0
+	j.logged("start 1: 4 ranks on n[", "tp2 pp1 dp2", "growth", "tp2 pp2 dp1", "finished at iteration 80")
 }
 
 // endless are the settings of a run that lasts until somebody ends it.
@@ -183,6 +150,46 @@ func TestASignalToTheBatchScriptIsPassedOn(t *testing.T) {
 	if n, saved := len(h.Iterations), h.Checkpoints; len(saved) == 0 || saved[len(saved)-1].Iteration != n {
 		t.Errorf("it stopped at iteration %d, checkpoints %v", n, saved)
 	}
+}
+
+func TestAJobThatLosesANodeIsStartedAgainAndFinishesAsIfNothingHadHappened(t *testing.T) {
+	needs(t)
+	j := submit(t, "lost", options{}, "--save-interval", "10")
+	j.freeze(15)
+	node, err := exec.Command("scontrol", "show", "hostnames", j.show("NodeList")).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := strings.Fields(string(node))[1]
+	for _, state := range []string{"State=DOWN", "State=RESUME"} { // the others' jobs may want it
+		if out, err := exec.Command("scontrol", "update", "NodeName="+second, state, "Reason=test").CombinedOutput(); err != nil {
+			t.Fatalf("scontrol update: %v\n%s", err, out)
+		}
+	}
+	j.ends("COMPLETED")
+	if n := j.show("Restarts"); n != "1" {
+		t.Errorf("%s restarts, want 1", n)
+	}
+	j.logged("start 1: 4 ranks", "DUE TO NODE FAILURE", "start 2: 4 ranks", "finished at iteration 80")
+	got := j.history()
+	if len(got.Runs) != 2 || got.Runs[1].World != ranks || !got.Runs[1].Resumed || got.Runs[1].Iteration < 10 {
+		t.Errorf("%d runs, the last: %+v", len(got.Runs), got.Runs[len(got.Runs)-1])
+	}
+	sameAs(t, got, reference(t))
+}
+
+// What sites without requeueing do: an array whose elements run one after the other.
+func TestAnArrayOfJobsTrainsOnePartAfterTheOther(t *testing.T) {
+	needs(t)
+	parts := []string{"stopped at iteration 32", "stopped at iteration 64", "finished at iteration 80"}
+	array := submit(t, "chain", options{sbatch: []string{"--array=0-2%1", "--output=" + filepath.Join(scratch, "chain-%a.log")}}, "--exit-interval", "32")
+	for i, last := range parts {
+		part := &job{t: t, id: fmt.Sprintf("%s_%d", array.id, i), log: filepath.Join(scratch, fmt.Sprintf("chain-%d.log", i))}
+		part.watch()
+		part.ends("COMPLETED")
+		part.logged(last)
+	}
+	sameAs(t, array.history(), reference(t))
 }
 
 func TestTheElementsOfAJobArrayMeasureOneGridEachAndMakeOneTable(t *testing.T) {
