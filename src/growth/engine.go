@@ -67,6 +67,9 @@ func (g *Grown) Commit() error {
 // Abort frees the grown state; the old one goes on.
 func (g *Grown) Abort() { g.State.Close() }
 
+// ErrElsewhere is what a growth ends with on the ranks where nothing went wrong.
+var ErrElsewhere = errors.New("another rank failed")
+
 // Grow makes the larger state that the plan describes, on all ranks together, and waits for it. The old state is read
 // only, and stays until Commit, so that a probe can be compared and training can go on with it if anything fails. So the
 // peak is old state + new weights and optimizer state + staging; Commit allocates the gradients of the new state. Weights,
@@ -210,7 +213,7 @@ func (e *engine) agree(err error) error {
 		err = reduceErr
 	}
 	if err == nil && failed[0] != 0 {
-		err = errors.New("another rank failed")
+		err = ErrElsewhere
 	}
 	return err
 }

@@ -1,10 +1,12 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"cambium/src/arch"
+	"cambium/src/comm"
 	"cambium/src/config"
 	"cambium/src/eval"
 	"cambium/src/growth"
@@ -80,7 +82,11 @@ func (r *rank) stay(cause error) error {
 	if err := r.save(); err != nil {
 		return fmt.Errorf("growth to stage %q: %w; and the state before it could not be saved: %v", name, cause, err)
 	}
-	return fmt.Errorf("growth to stage %q: %w; the state before it is saved", name, cause)
+	err := fmt.Errorf("growth to stage %q: %w; the state before it is saved", name, cause)
+	if errors.Is(cause, growth.ErrElsewhere) && !r.alone() {
+		return &comm.Elsewhere{Text: err.Error()} // the process of that rank tells
+	}
+	return err
 }
 
 // tolerance is the largest relative change of the probe's loss.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"cambium/src/comm/local"
 	"cambium/src/config"
 	"cambium/src/telemetry"
 )
@@ -216,5 +217,17 @@ func TestARunThatDivergesEndsWithOneSentence(t *testing.T) {
 	_, err := Run(t.Context(), smallRun(t, dir, 2, "zero", "stages.0.train.train_iters=30", "train.lr=1e30", "optimizer.clip_grad=0"), Options{})
 	if err == nil || !strings.Contains(err.Error(), "not finite in 10 steps in a row") {
 		t.Fatalf("diverged: %v", err)
+	}
+}
+
+func TestAWorldOfAnotherSizeIsRefused(t *testing.T) {
+	cfg := smallRun(t, t.TempDir(), 2, "zero")
+	_, err := Run(t.Context(), cfg, Options{World: local.NewWorld(4)})
+	if err == nil || !strings.Contains(err.Error(), "4 ranks were started, and world_size is 2") {
+		t.Fatalf("four ranks for a run of two: %v", err)
+	}
+	cfg.WorldSize = 6
+	if _, err := Run(t.Context(), cfg, Options{}); err == nil || !strings.Contains(err.Error(), "world_size is 6, and this process has 2 ranks") {
+		t.Fatalf("two ranks for a run of six: %v", err)
 	}
 }
