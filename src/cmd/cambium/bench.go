@@ -15,7 +15,7 @@ func benchCommand() *cobra.Command {
 		Example: `  cambium bench step --config configs/gpt-30m.yaml
   cambium bench growth --config configs/quickstart.yaml --seeds 3 --output-dir runs/bench-growth`,
 	}
-	c.AddCommand(benchStepCommand(), benchCommCommand(), benchScalingCommand(), benchGrowthCommand())
+	c.AddCommand(benchStepCommand(), benchKernelsCommand(), benchCommCommand(), benchScalingCommand(), benchGrowthCommand())
 	return c
 }
 

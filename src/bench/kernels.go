@@ -1,0 +1,208 @@
+package bench
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"cambium/src/backend"
+	"cambium/src/report"
+	"cambium/src/tensor"
+)
+
+// KernelOptions say what Kernels measures.
+type KernelOptions struct {
+	Shape   KernelShape
+	DType   tensor.DType
+	Samples int           // of the cold and of the batch time
+	Spend   time.Duration // on a batch: as many launches as take so long
+	Peak    float64       // operations a second at most; 0: those of a large GEMM, measured
+}
+
+// Kernels times every operation of a backend, in the manner of nvbench: cold, one launch after the caches were flushed by writing
+// a large buffer, and in batches, back to back. Times are the host's, from enqueueing to the end of a Sync: a cold time has one
+// launch and one wait in it, a batch shares them among its launches. The roofs are the device's own: the bandwidth of a
+// large copy, and the rate that o.Peak or a large GEMM gives.
+func Kernels(b backend.Backend, o KernelOptions) (*report.Kernels, error) {
+	m := &kernelBench{b: b, s: b.NewStream("bench"), o: o}
+	flush, err := b.Alloc("bench", flushBytes)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Free(flush)
+	m.flush = tensor.New(flush, 0, tensor.F32, flushBytes/4)
+	r := &report.Kernels{Backend: b.Name(), Shape: o.Shape.Name, DType: o.DType.String()}
+	if r.CopyGBs, err = m.copyRate(); err != nil {
+		return nil, err
+	}
+	if r.PeakGFLOPs = o.Peak / 1e9; o.Peak == 0 {
+		if r.PeakGFLOPs, err = m.gemmRate(); err != nil {
+			return nil, err
+		}
+	}
+	for _, k := range o.Shape.cases(o.DType) {
+		row, err := m.row(k)
+		if err != nil {
+			return nil, fmt.Errorf("bench kernels: %s: %w", k.name, err)
+		}
+		r.Rows = append(r.Rows, row)
+	}
+	return r, nil
+}
+
+// flushBytes is more than any cache holds.
+const flushBytes = 256 << 20
+
+type kernelBench struct {
+	b     backend.Backend
+	s     backend.Stream
+	o     KernelOptions
+	flush tensor.Tensor
+}
+
+// copyRate is the bandwidth of a copy of half the flush buffer into the other half, in GB/s, read and written.
+func (m *kernelBench) copyRate() (float64, error) {
+	n := m.flush.Len() / 2
+	times, err := m.batch(func(s backend.Stream) { s.Copy(m.flush.Slice(0, n), m.flush.Slice(n, 2*n)) })
+	if err != nil {
+		return 0, err
+	}
+	return 8 * float64(n) / slices.Min(times) / 1e9, nil
+}
+
+// gemmRate is the rate of a GEMM of side 2048, or of side 128 on a tiny shape, in GFLOP/s.
+func (m *kernelBench) gemmRate() (float64, error) {
+	side := 2048
+	if m.o.Shape.Tokens < 1024 {
+		side = 128
+	}
+	row, err := m.row(m.o.Shape.gemm("", m.o.DType, side, side, side, false, true, backend.NoActivation))
+	return row.GFLOPs, err
+}
+
+// row measures one operation on memory of its own.
+func (m *kernelBench) row(k kernelCase) (report.KernelRow, error) {
+	row := report.KernelRow{Name: k.name, FLOPs: k.flops, Bytes: k.bytes, Samples: m.o.Samples}
+	var enqueue func(backend.Stream)
+	var ids tensor.Tensor
+	mem, err := backend.Plan(m.b, "bench", func(a *backend.Arena) { enqueue, ids = k.take(a) })
+	if err != nil {
+		return row, err
+	}
+	defer m.b.Free(mem)
+	m.s.Upload(tensor.New(mem, 0, tensor.I32, mem.Bytes/4), numbers(mem.Bytes/4, m.o.DType))
+	if ids.Present() {
+		m.s.Upload(ids, tensor.HostBytes(tokens(ids.Len(), m.o.Shape.Vocab)))
+	}
+	if err := m.s.Sync(); err != nil {
+		return row, err
+	}
+	batch, err := m.batch(enqueue)
+	if err != nil {
+		return row, err
+	}
+	cold, err := m.cold(enqueue)
+	if err != nil {
+		return row, err
+	}
+	row.ColdUS, row.ColdNoise = 1e6*median(cold), noise(cold)
+	row.BatchUS, row.BatchNoise, row.BestUS = 1e6*median(batch), noise(batch), 1e6*slices.Min(batch)
+	row.GBs, row.GFLOPs = k.bytes/median(batch)/1e9, k.flops/median(batch)/1e9
+	return row, nil
+}
+
+// numbers fills words of 32 bits with numbers from 2^-4 to 1 of type t, without a pattern: zeros would cost a GPU less power, and so
+// time. Read as fp32, 16-bit ones are normal numbers too.
+func numbers(words int, t tensor.DType) []byte {
+	out := make([]byte, 4*words)
+	x := uint32(1)
+	draw := func() float64 {
+		x = x*1664525 + 1013904223
+		return 0.0625 + 0.9375*float64(x>>8)/(1<<24)
+	}
+	for i := range words {
+		var bits uint32
+		switch v := draw(); t {
+		case tensor.BF16:
+			bits = math.Float32bits(float32(v))&0xffff0000 | math.Float32bits(float32(draw()))>>16
+		case tensor.F16:
+			bits = half(v)<<16 | half(draw())
+		default:
+			bits = math.Float32bits(float32(v))
+		}
+		binary.NativeEndian.PutUint32(out[4*i:], bits)
+	}
+	return out
+}
+
+// half is a number from 2^-4 up to 1 in fp16, cut.
+func half(v float64) uint32 {
+	f := math.Float32bits(float32(v))
+	return (f>>23-127+15)<<10 | f>>13&0x3ff
+}
+
+// tokens are ids spread over the vocabulary.
+func tokens(n, vocab int) []int32 {
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = int32(i * 7919 % vocab)
+	}
+	return out
+}
+
+// batch are the times of one launch, in seconds, each the mean of a batch.
+func (m *kernelBench) batch(enqueue func(backend.Stream)) ([]float64, error) {
+	once, err := m.timed(1, enqueue) // and warm
+	if err != nil {
+		return nil, err
+	}
+	n := int(min(max(m.o.Spend.Seconds()/max(once, 1e-7), 1), 10000))
+	times := make([]float64, m.o.Samples)
+	for i := range times {
+		t, err := m.timed(n, enqueue)
+		if err != nil {
+			return nil, err
+		}
+		times[i] = t / float64(n)
+	}
+	return times, nil
+}
+
+func (m *kernelBench) cold(enqueue func(backend.Stream)) ([]float64, error) {
+	times := make([]float64, m.o.Samples)
+	for i := range times {
+		m.s.Fill(m.flush, float32(i))
+		if err := m.s.Sync(); err != nil {
+			return nil, err
+		}
+		t, err := m.timed(1, enqueue)
+		if err != nil {
+			return nil, err
+		}
+		times[i] = t
+	}
+	return times, nil
+}
+
+func (m *kernelBench) timed(n int, enqueue func(backend.Stream)) (float64, error) {
+	begin := time.Now()
+	for range n {
+		enqueue(m.s)
+	}
+	err := m.s.Sync()
+	return time.Since(begin).Seconds(), err
+}
+
+// noise is the standard deviation relative to the mean, in percent, as nvbench has it.
+func noise(x []float64) float64 {
+	mean, square := 0.0, 0.0
+	for _, v := range x {
+		mean += v / float64(len(x))
+	}
+	for _, v := range x {
+		square += (v - mean) * (v - mean) / float64(len(x))
+	}
+	return 100 * math.Sqrt(square) / mean
+}
