@@ -9,7 +9,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 export CGO_ENABLED ?= $(shell command -v cc >/dev/null 2>&1 && echo 1 || echo 0)
 
 .DEFAULT_GOAL := build
-.PHONY: help train build mpi cuda test test-cuda emulator test-short test-race test-arm64 lint fmt bench clean
+.PHONY: help train build mpi cuda gpu-bench test test-cuda emulator test-short test-race test-arm64 lint fmt bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,9 @@ mpi: setup ## bin/cambium-mpi: the same program, whose ranks mpirun and srun sta
 cuda: setup ## bin/cambium-cuda: with the CUDA backend, its kernels for sm_80, sm_90a and sm_100 inside
 	@env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && cuda/compile.sh "$$CAMBIUM_CUDA_TOOLKIT" build/cuda src/backend/cuda/kernels \
 	&& $(GO) build -tags cuda -trimpath -ldflags '$(LDFLAGS)' -o bin/cambium-cuda ./src/cmd/cambium
+
+gpu-bench: setup ## bin/cuda-conformance, which bench/gpu/run.sh carries to a machine with a GPU
+	@env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && $(GO) test -c -tags cuda -o bin/cuda-conformance ./src/backend/cuda
 
 KERNELS := $(wildcard cuda/*/kernel.cu cuda/gemm/*.cu)
 emulator: ## build/cuda/emu: a libcuda.so.1 that runs the kernels on the processor; fast, and with every access checked
