@@ -8,32 +8,32 @@
 #include "symbols.h"
 
 #define NAME(n) #n,
-static const char *const names[] = {SYMBOLS(NAME)};
+static const char* const names[] = {SYMBOLS(NAME)};
 
-__attribute__((visibility("hidden"))) void *cambiumCudaFunctions[sizeof names / sizeof *names];
+__attribute__((visibility("hidden"))) void* cambiumCudaFunctions[sizeof names / sizeof *names];
 
 enum { NO_DEVICE = 100, NOT_FOUND = 500 };
 static int noDriver(void) { return NO_DEVICE; }
 static int notFound(void) { return NOT_FOUND; }
 
-static void *library;
+static void* library;
 static char problem[1024];
 
 static void open_(void) {
-    const char *path = getenv("CAMBIUM_CUDA_DRIVER");
+    const char* path = getenv("CAMBIUM_CUDA_DRIVER");
     library = dlopen(path && *path ? path : "libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
     if (!library) snprintf(problem, sizeof problem, "%s", dlerror());
 }
 
-static void *find(const char *name) {
+static void* find(const char* name) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, open_);
     return library ? dlsym(library, name) : NULL;
 }
 
-__attribute__((visibility("hidden"))) void *cambiumCudaResolve(unsigned i) {
-    void *f = find(names[i]);
-    if (!f) f = library ? (void *)notFound : (void *)noDriver;
+__attribute__((visibility("hidden"))) void* cambiumCudaResolve(unsigned i) {
+    void* f = find(names[i]);
+    if (!f) f = library ? (void*)notFound : (void*)noDriver;
     __atomic_store_n(&cambiumCudaFunctions[i], f, __ATOMIC_RELEASE);
     return f;
 }
@@ -55,10 +55,10 @@ int cuInit(unsigned flags) {
 }
 
 /* cambiumCudaProblem says why the driver's library could not be loaded; "" when it was. */
-const char *cambiumCudaProblem(void) {
+const char* cambiumCudaProblem(void) {
     find("cuInit");
     return problem;
 }
 
 /* cambiumCudaSymbol is any other function of the driver, NULL when it lacks it. */
-void *cambiumCudaSymbol(const char *name) { return find(name); }
+void* cambiumCudaSymbol(const char* name) { return find(name); }

@@ -1,7 +1,7 @@
 // Token and position embeddings:
 //
 //	x[n] = scale (table[token - start] + positions[n mod T])     dtable[token - start] += scale dx[n]     dpositions[n mod T] += scale
-//dx[n]
+// dx[n]
 //
 // A table may hold the rows [start, start + rows) of the vocabulary only: other tokens read zero and get no gradient. The
 // backward pass adds in the order of the tokens and uses no atomics.
