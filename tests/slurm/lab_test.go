@@ -2,6 +2,7 @@ package slurm
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -28,7 +29,11 @@ func TestMain(m *testing.M) {
 }
 
 func withLab(m *testing.M) (code int, err error) {
-	if unable = missing(); unable != "" {
+	flag.Parse()
+	if unable = missing(); testing.Short() {
+		unable = "-short"
+	}
+	if unable != "" {
 		return m.Run(), nil
 	}
 	if repository, err = filepath.Abs("../.."); err != nil {

@@ -22,9 +22,6 @@ func needs(t *testing.T) {
 	if unable != "" {
 		t.Skip(unable)
 	}
-	if testing.Short() {
-		t.Skip("-short")
-	}
 	t.Parallel()
 }
 
