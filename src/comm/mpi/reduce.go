@@ -21,7 +21,7 @@ func (s share) piece(k, bytes int) (lo, hi int) {
 }
 
 // pieceBytes is what one rank sends another at a time in a sum; a rank receives as much from all others at once, twice.
-const pieceBytes = 512 << 10
+const pieceBytes = 256 << 10
 
 // smallBytes is up to where a sum goes from all to all at once: it counts what one rank receives.
 const smallBytes = 64 << 10
