@@ -77,9 +77,7 @@ __device__ void sumSquares(const SumSquares& a) {
             for
                 STRIDED(j, a.x.cols / n) {
                     const Pack<T> p = reinterpret_cast<const Pack<T>*>(x)[j];
-                    float squares = 0;
-                    for (int k = 0; k < n; k++) squares += load(p.v[k]) * load(p.v[k]);
-                    sum += squares;
+                    for (int k = 0; k < n; k++) sum += static_cast<double>(load(p.v[k])) * load(p.v[k]);
                 }
         } else {
             for

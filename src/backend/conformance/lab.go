@@ -19,11 +19,14 @@ import (
 type lab struct {
 	*testing.T
 	stored tensor.DType // the type of weights and activations, T of backend.Operations
-	b      backend.Backend
-	s      backend.Stream
-	rng    *rand.Rand
-	bufs   []*buf
-	sum    hash.Hash64 // of everything that operations wrote, for comparing two backends bit by bit
+	// aligned puts every tensor at a multiple of 64 bytes, and rows of 8 elements or more at a multiple of 8 elements, as a model has them: what kernels
+	// that take 16 bytes at a time, or the tensor cores, need. Otherwise nothing happens to be aligned.
+	aligned bool
+	b       backend.Backend
+	s       backend.Stream
+	rng     *rand.Rand
+	bufs    []*buf
+	sum     hash.Hash64 // of everything that operations wrote, for comparing two backends bit by bit
 }
 
 // use says what an operation may do with a buffer.
@@ -51,13 +54,18 @@ type buf struct {
 // guardWord is a NaN in every 16- and 32-bit type, with a pattern that no arithmetic makes.
 const guardWord = 0x7fe57fe5
 
-// gap is the number of guard elements in front of a tensor: odd, so that nothing happens to be aligned.
-const gap = 19
+// oddGap and evenGap are the number of guard elements in front of a tensor.
+const oddGap, evenGap = 19, 32
 
 // buffer makes a tensor of rows x cols, rows ld apart, from val (nil: NaN everywhere).
 func (l *lab) buffer(name string, u use, d tensor.DType, rows, cols, ld int, val []float64) *buf {
 	l.Helper()
-	size := d.Size()
+	size, gap := d.Size(), oddGap
+	if l.aligned {
+		if gap = evenGap; rows > 1 && cols >= 8 {
+			ld = (ld + 7) / 8 * 8
+		}
+	}
 	words := ((gap+rows*ld+gap)*size + 63) / 64 * 16
 	x := &buf{name: name, use: u, offset: gap, raw: make([]byte, words*4), val: val}
 	for i := 0; i < len(x.raw); i += 4 {

@@ -10,7 +10,7 @@ import (
 )
 
 // cases is the suite: one entry an operation, or a group of them. Those of all types of weights and activations run once for
-// each.
+// each, and again with aligned tensors.
 var cases = []struct {
 	name string
 	run  func(l *lab)
@@ -44,25 +44,33 @@ var cases = []struct {
 
 // Run tests a backend. Open makes a new one; Run closes it. With -short it takes fewer sizes.
 func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
-	Fingerprints(t, open)
+	run(t, open, 2)
 }
 
-// Fingerprints is Run that also returns a hash of all results of every case: two backends that must agree bit by bit
-// (the same processor with another number of workers) have the same.
+// Fingerprints is Run, with nothing aligned, that also returns a hash of all results of every case: two backends that must
+// agree bit by bit (the same processor with another number of workers) have the same.
 func Fingerprints(t *testing.T, open func(t *testing.T) backend.Backend) map[string]uint64 {
+	return run(t, open, 1)
+}
+
+// run takes the first, or both, of: nothing is aligned, everything is.
+func run(t *testing.T, open func(t *testing.T) backend.Backend, alignments int) map[string]uint64 {
 	prints := map[string]uint64{}
 	for _, c := range cases {
-		for _, d := range floats {
-			name := c.name
-			switch {
-			case d != tensor.F32 && !c.all:
+		for i := range alignments * len(floats) {
+			d, aligned, name := floats[i%len(floats)], i >= len(floats), c.name
+			if !c.all && (d != tensor.F32 || aligned) {
 				continue
-			case d != tensor.F32:
+			}
+			if d != tensor.F32 {
 				name += " in " + d.String()
+			}
+			if aligned {
+				name += ", aligned"
 			}
 			t.Run(name, func(t *testing.T) {
 				b := open(t)
-				l := &lab{T: t, stored: d, b: b, s: b.NewStream("conformance"), rng: rand.New(rand.NewPCG(7, seed(name))), sum: fnv.New64a()}
+				l := &lab{T: t, stored: d, aligned: aligned, b: b, s: b.NewStream("conformance"), rng: rand.New(rand.NewPCG(7, seed(name))), sum: fnv.New64a()}
 				c.run(l)
 				if err := b.Close(); err != nil {
 					t.Error(err)
