@@ -32,7 +32,7 @@ cuda: setup ## bin/cambium-cuda: with the CUDA backend, its kernels for sm_80, s
 gpu-bench: setup ## bin/cuda-conformance, which bench/gpu/run.sh carries to a machine with a GPU
 	@env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && $(GO) test -c -tags cuda -o bin/cuda-conformance ./src/backend/cuda
 
-KERNELS := $(wildcard cuda/*/kernel.cu cuda/gemm/*.cu)
+KERNELS := $(wildcard cuda/*/*.cu)
 emulator: ## build/cuda/emu: a libcuda.so.1 that runs the kernels on the processor; fast, and with every access checked
 	@cuda/emu/build.sh build/cuda/emu/fast fast $(KERNELS) && cuda/emu/build.sh build/cuda/emu/checked checked $(KERNELS)
 

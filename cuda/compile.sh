@@ -23,7 +23,7 @@ one() {
 }
 pids=
 n=0
-for f in "$here"/*/kernel.cu "$here"/gemm/*.cu; do
+for f in "$here"/*/*.cu; do
     [ -e "$f" ] || continue
     one "$f" &
     pids="$pids $!"

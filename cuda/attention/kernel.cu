@@ -7,20 +7,12 @@
 // Query head h uses key/value head h / (H/K). One warp a row: a lane holds the head's channels lane, lane + 32, ... A block has
 // 4 warps, which go through the keys (or the queries, for dK and dV) together. Sums have a fixed order: the gradient of a key
 // is made by one warp, over the queries in order, and over the query heads of its group in order.
-#include "../common/device.cuh"
+#include "attention.cuh"
 
 using namespace cambium;
 
 constexpr int kLanes = 8;  // channels a lane holds at most: head sizes up to 256
 constexpr int kRows = 4;   // warps, and rows, a block
-
-struct Attention {
-    View q, k, v, o, dO, dq, dk, dv;
-    float* lse;              // [batch, heads, seq]
-    const float* headScale;  // [heads], may be null
-    int heads, groups, headDim, seq;
-    float scale;
-};
 
 // Vector is one head's channels of one token, spread over the lanes of a warp.
 struct Vector {

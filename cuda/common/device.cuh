@@ -117,6 +117,30 @@ __device__ __forceinline__ void mma<f16>(float (&d)[4], const uint32_t (&a)[4], 
     mmaF16(d, a, b, c);
 }
 
+// packed is two numbers as an mma's operand holds them, the first in the lower half.
+#ifdef __CUDACC__
+template <class T>
+__device__ __forceinline__ uint32_t packed(float low, float high);
+template <>
+__device__ __forceinline__ uint32_t packed<bf16>(float low, float high) {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+}
+template <>
+__device__ __forceinline__ uint32_t packed<f16>(float low, float high) {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+}
+#else
+template <class T>
+inline uint32_t packed(float low, float high) {
+    const T pair[2] = {round<T>(low), round<T>(high)};
+    uint32_t bits;
+    std::memcpy(&bits, pair, 4);
+    return bits;
+}
+#endif
+
 // ---- tensors and launches
 
 // View is a tensor as a kernel's arguments hold it: rows x cols elements of a type that the kernel knows, rows ld elements apart.
@@ -138,6 +162,21 @@ struct __align__(16) Pack {
     static constexpr int size = 16 / sizeof(T);
     T v[size];
 };
+
+// Vec is N elements that are moved at once: one, or the elements of a Pack.
+template <class T, int N>
+struct __align__(sizeof(T) * N) Vec {
+    T v[N];
+};
+
+template <int N, class T>
+__device__ __forceinline__ Vec<T, N> loadVec(const T* row, long long j) {
+    return reinterpret_cast<const Vec<T, N>*>(row)[j];
+}
+template <int N, class T>
+__device__ __forceinline__ void storeVec(T* row, long long j, const Vec<T, N>& v) {
+    reinterpret_cast<Vec<T, N>*>(row)[j] = v;
+}
 
 // FOR_TYPES instantiates MACRO(suffix, type) for every type that weights and activations may have.
 #define FOR_TYPES(MACRO)       \

@@ -25,7 +25,7 @@ compile() { # SOURCE OBJECT FLAGS...: when it is older than anything that it may
     source=$1 object=$2
     shift 2
     objects="$objects $object"
-    [ -e "$object" ] && [ -z "$(find "$here" "$here/../common" "$source" -newer "$object" -name '*.[hc]*' | head -n 1)" ] && return
+    [ -e "$object" ] && [ -z "$(find "$here" "$here/../common" "$(dirname "$source")" -newer "$object" -name '*.[hc]*' | head -n 1)" ] && return
     "$cxx" $flags "$@" -c "$source" -o "$object" &
     pids="$pids $!"
 }

@@ -160,7 +160,8 @@ type Rotary struct {
 //
 //	S = Scale Q K^T,  P = softmax(S masked to s <= t),  O = HeadScale[h] * P V,  LSE = log sum exp S
 //
-// Query head h uses key/value head h / (H/K). Never more than a tile of S exists (FlashAttention, arXiv 2205.14135).
+// Query head h uses key/value head h / (H/K). Never more than a tile of S exists (FlashAttention, arXiv 2205.14135). When T has
+// 16 bits, P and dS may be rounded to T where they meet the other factor of a product, as tensor cores take them.
 type Attention struct {
 	Q, O      tensor.Tensor // T [N, H*D], any row distance
 	K, V      tensor.Tensor // T [N, K*D], any row distance

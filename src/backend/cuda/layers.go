@@ -59,38 +59,3 @@ func (s *stream) SwiGLUBackward(w backend.SwiGLU) {
 	enqueue(s, "swiglu gradient", "swiglu_backward_"+suffix(w.DY.DType()), s.grid1(int(v[2].cols), int(v[2].rows)), threads256, 0,
 		&swigluArgs{g: v[0], u: v[1], dy: v[2], dg: v[3], du: v[4]})
 }
-
-type attentionArgs struct {
-	q, k, v, o, do, dq, dk, dv  view
-	lse, headScale              uintptr
-	heads, groups, headDim, seq int32
-	scale                       float32
-}
-
-// attentionRows is the number of rows that a block of the kernels without tensor cores takes, a warp each.
-const attentionRows = 4
-
-func attention(a backend.Attention) attentionArgs {
-	return attentionArgs{
-		q: of(a.Q), k: of(a.K), v: of(a.V), o: of(a.O), lse: address(a.LSE), headScale: address(a.HeadScale),
-		heads: int32(a.Q.Cols() / a.HeadDim), groups: int32(a.K.Cols() / a.HeadDim), headDim: int32(a.HeadDim), seq: int32(a.SeqLen), scale: a.Scale,
-	}
-}
-
-// rows launches one of them: a warp a position and head (or key/value head).
-func (s *stream) attentionRows(kernel string, a *attentionArgs, heads int32, tokens int) {
-	grid := dim{uint32(ceilDiv(int(a.seq), attentionRows)), uint32(heads), uint32(tokens / int(a.seq))}
-	enqueue(s, "attention", kernel, grid, dim{32 * attentionRows, 1, 1}, 0, a)
-}
-
-func (s *stream) AttentionForward(x backend.Attention) {
-	a := attention(x)
-	s.attentionRows("attention_forward_"+suffix(x.Q.DType()), &a, a.heads, x.Q.Rows())
-}
-
-func (s *stream) AttentionBackward(x backend.AttentionGrad) {
-	a := attention(x.Attention)
-	a.do, a.dq, a.dk, a.dv = of(x.DO), of(x.DQ), of(x.DK), of(x.DV)
-	s.attentionRows("attention_queries_"+suffix(x.Q.DType()), &a, a.heads, x.Q.Rows())
-	s.attentionRows("attention_keys_"+suffix(x.Q.DType()), &a, a.groups, x.Q.Rows())
-}

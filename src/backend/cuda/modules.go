@@ -59,8 +59,11 @@ func (b *gpu) kernel(name string) *kernel {
 		for _, m := range b.modules {
 			if f, err := m.Function(name); err == nil {
 				k = &kernel{name: name, raw: rawFunction(f)}
-				if strings.HasPrefix(name, "gemm_mma_") {
+				switch {
+				case strings.HasPrefix(name, "gemm_mma_"):
 					return allowShared(k, mmaShared)
+				case strings.HasPrefix(name, "attention_flash_"):
+					return allowShared(k, flashShared)
 				}
 				return nil
 			}
