@@ -7,27 +7,12 @@
 //
 //	dx = dresidual + m r (h - A - xh B)     dg += sum over rows of m dy xh     db += sum over rows of m dy
 //
-// One block a row; a row is read once from memory and then from cache.
+// Here for rows that do not lie as 16-byte accesses want them, or are very long; rows.cu has the others. One block a row; a row is
+// read once from memory and then from cache.
 // Gradients of gain and bias are sums over rows in two launches with a fixed order, see cuda/reduce.
-#include "../common/device.cuh"
+#include "norm.cuh"
 
 using namespace cambium;
-
-// A norm's mask; old = cols and v = 1 without one.
-struct Mask {
-    int old;
-    float v, sum, divisor;  // S and D
-    __device__ float at(int j) const { return j < old ? 1.0f : v; }
-};
-
-struct NormForward {
-    View x, y, residual, delta;
-    const void *gain, *bias;
-    float *mean, *rstd;
-    float scale, eps;
-    int rms;
-    Mask mask;
-};
 
 template <class T>
 __device__ void normForward(const NormForward& a) {
@@ -66,14 +51,6 @@ __device__ void normForward(const NormForward& a) {
         if (a.mean) a.mean[i] = mean;
     }
 }
-
-struct NormBackward {
-    View x, dy, dx, residual;
-    const void* gain;
-    const float *mean, *rstd;
-    int rms;
-    Mask mask;
-};
 
 template <class T>
 __device__ void normBackward(const NormBackward& a) {

@@ -8,6 +8,9 @@ import (
 // normShapes: the last has more rows than there are partial sums of a gain's gradient.
 var normShapes = []shape{{1, 2, 2}, {3, 7, 7}, {5, 16, 20}, {33, 65, 65}, {4, 192, 200}, {7, 768, 768}, {270, 40, 41}}
 
+// longRow has more elements than 8 a thread for a block of 256, and is not a multiple of what a block takes.
+var longRow = shape{2, 2056, 2056}
+
 // normMasks are masks that have arrived at v = 1 or hide nothing, no mask, and a mask at v = 0.3 with both divisors.
 func normMasks(cols int) []backend.NormMask {
 	old := max(1, cols*5/8)
@@ -27,7 +30,7 @@ func normCaseOf(cols int, k backend.NormMask, eps float32, rms bool) normCase {
 }
 
 func caseNormForward(l *lab) {
-	for _, s := range some(l, normShapes) {
+	for _, s := range append(some(l, normShapes), longRow) {
 		for i, mask := range some(l, normMasks(s.cols)) {
 			for _, rms := range []bool{false, true} {
 				for variant := range 4 {
@@ -104,7 +107,7 @@ func (l *lab) normForward(s shape, mask backend.NormMask, rms bool, variant int)
 }
 
 func caseNormBackward(l *lab) {
-	for _, s := range some(l, normShapes) {
+	for _, s := range append(some(l, normShapes), longRow) {
 		for i, mask := range some(l, normMasks(s.cols)) {
 			for _, rms := range []bool{false, true} {
 				for variant := range 4 {
