@@ -9,47 +9,71 @@ using namespace cambium;
 
 struct Gelu {
     View y, x;
+    int vector;  // 16 bytes at a time
 };
 
-template <class T>
+template <class T, int N>
 __device__ void geluForward(const Gelu& a) {
-    for (int i = blockIdx.y; i < a.y.rows; i += gridDim.y)
+    for (int i = blockIdx.y; i < a.y.rows; i += gridDim.y) {
         for
-            STRIDED(j, a.y.cols) row<T>(a.y, i)[j] = round<T>(gelu(load(row<T>(a.x, i)[j])));
+            STRIDED(j, a.y.cols / N) {
+                Vec<T, N> v = loadVec<N>(row<T>(a.x, i), j);
+#pragma unroll
+                for (int k = 0; k < N; k++) v.v[k] = round<T>(gelu(load(v.v[k])));
+                storeVec<N>(row<T>(a.y, i), j, v);
+            }
+    }
 }
 
 struct Swiglu {
     View g, u, y, dy, dg, du;
+    int vector;
 };
 
-template <class T>
+template <class T, int N>
 __device__ void swigluForward(const Swiglu& a) {
     for (int i = blockIdx.y; i < a.y.rows; i += gridDim.y) {
         for
-            STRIDED(j, a.y.cols) {
-                const float g = load(row<T>(a.g, i)[j]);
-                row<T>(a.y, i)[j] = round<T>(g * sigmoid(g) * load(row<T>(a.u, i)[j]));
+            STRIDED(j, a.y.cols / N) {
+                const Vec<T, N> g = loadVec<N>(row<T>(a.g, i), j), u = loadVec<N>(row<T>(a.u, i), j);
+                Vec<T, N> y;
+#pragma unroll
+                for (int k = 0; k < N; k++) y.v[k] = round<T>(load(g.v[k]) * sigmoid(load(g.v[k])) * load(u.v[k]));
+                storeVec<N>(row<T>(a.y, i), j, y);
             }
     }
 }
 
-template <class T>
+template <class T, int N>
 __device__ void swigluBackward(const Swiglu& a) {
     for (int i = blockIdx.y; i < a.dy.rows; i += gridDim.y) {
         for
-            STRIDED(j, a.dy.cols) {
-                const float g = load(row<T>(a.g, i)[j]), u = load(row<T>(a.u, i)[j]), dy = load(row<T>(a.dy, i)[j]), s = sigmoid(g);
-                row<T>(a.dg, i)[j] = round<T>(dy * u * s * (1.0f + g * (1.0f - s)));
-                row<T>(a.du, i)[j] = round<T>(dy * g * s);
+            STRIDED(j, a.dy.cols / N) {
+                const Vec<T, N> gs = loadVec<N>(row<T>(a.g, i), j), us = loadVec<N>(row<T>(a.u, i), j),
+                                dys = loadVec<N>(row<T>(a.dy, i), j);
+                Vec<T, N> dg, du;
+#pragma unroll
+                for (int k = 0; k < N; k++) {
+                    const float g = load(gs.v[k]), u = load(us.v[k]), dy = load(dys.v[k]), s = sigmoid(g);
+                    dg.v[k] = round<T>(dy * u * s * (1.0f + g * (1.0f - s)));
+                    du.v[k] = round<T>(dy * g * s);
+                }
+                storeVec<N>(row<T>(a.dg, i), j, dg);
+                storeVec<N>(row<T>(a.du, i), j, du);
             }
     }
 }
 
-#define ACTIVATION(suffix, type)                                                               \
-    extern "C" __global__ void gelu_forward_##suffix(Gelu a) { geluForward<type>(a); }         \
-    KERNEL(gelu_forward_##suffix);                                                             \
-    extern "C" __global__ void swiglu_forward_##suffix(Swiglu a) { swigluForward<type>(a); }   \
-    KERNEL(swiglu_forward_##suffix);                                                           \
-    extern "C" __global__ void swiglu_backward_##suffix(Swiglu a) { swigluBackward<type>(a); } \
-    KERNEL(swiglu_backward_##suffix);
+#define ACTIVATION_KERNEL(name, f, A, T)   \
+    extern "C" __global__ void name(A a) { \
+        if (a.vector)                      \
+            f<T, Pack<T>::size>(a);        \
+        else                               \
+            f<T, 1>(a);                    \
+    }                                      \
+    KERNEL(name);
+#define ACTIVATION(suffix, T)                                            \
+    ACTIVATION_KERNEL(gelu_forward_##suffix, geluForward, Gelu, T)       \
+    ACTIVATION_KERNEL(swiglu_forward_##suffix, swigluForward, Swiglu, T) \
+    ACTIVATION_KERNEL(swiglu_backward_##suffix, swigluBackward, Swiglu, T)
 FOR_TYPES(ACTIVATION)

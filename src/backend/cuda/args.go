@@ -54,6 +54,14 @@ func vector(size int, vs ...view) int32 {
 	return 1
 }
 
+// pieces is how many pieces of work n elements are: of 16 bytes each with vector, of one element otherwise.
+func pieces(n, size int, vector int32) int {
+	if vector == 0 {
+		return n
+	}
+	return n * size / 16
+}
+
 // suffix is how the kernels for an element type are named.
 func suffix(d tensor.DType) string {
 	switch d {

@@ -14,11 +14,16 @@ type classifierArgs struct {
 	targets, stats, ranks, loss, error uintptr
 	start, vocab, shards               int32
 	scale                              float32
+	vector                             int32
 }
 
 func (s *stream) classifier(kernel string, logits tensor.Tensor, a classifierArgs) {
 	a.logits, a.error = of(logits), s.flag.Device
-	enqueue(s, "cross-entropy", kernel+suffix(logits.DType()), dim{uint32(logits.Rows()), 1, 1}, dim{blockThreads(logits.Cols()), 1, 1}, 0, &a)
+	size, threads := logits.DType().Size(), blockThreads(logits.Cols())
+	if a.vector = vector(size, a.logits); a.vector == 1 {
+		threads = blockThreads(logits.Cols() * size / 16)
+	}
+	enqueue(s, "cross-entropy", kernel+suffix(logits.DType()), dim{uint32(logits.Rows()), 1, 1}, dim{threads, 1, 1}, 0, &a)
 	s.mayFlag()
 }
 

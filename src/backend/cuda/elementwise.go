@@ -70,9 +70,13 @@ func (s *stream) scale(name string, x tensor.Tensor, v view, a scaleArgs) {
 	enqueue(s, name, "scale_"+suffix(x.DType()), s.grid1(int(v.cols), int(v.rows)), threads256, 0, &a)
 }
 
-type geluArgs struct{ y, x view }
+type geluArgs struct {
+	y, x   view
+	vector int32
+}
 
 func (s *stream) GELUForward(y, x tensor.Tensor) {
-	v := flat(y, x)
-	enqueue(s, "gelu", "gelu_forward_"+suffix(y.DType()), s.grid1(int(v[0].cols), int(v[0].rows)), threads256, 0, &geluArgs{v[0], v[1]})
+	v, size := flat(y, x), y.DType().Size()
+	a := geluArgs{y: v[0], x: v[1], vector: vector(size, v...)}
+	enqueue(s, "gelu", "gelu_forward_"+suffix(y.DType()), s.grid1(pieces(int(v[0].cols), size, a.vector), int(v[0].rows)), threads256, 0, &a)
 }
