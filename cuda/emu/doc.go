@@ -11,8 +11,12 @@
 //	            freed, shared memory and arrays out of bounds, misaligned accesses
 //	with a seed warps run in another order, streams are held up at random, graphs run in any order that their edges allow
 //
+// nccl is a libnccl.so.2 for it, between the ranks of one process or of several: over POSIX shared memory, in the order of streams, as host
+// functions of the driver. It has the calls that Cambium makes, sums in rank order, and names calls that differ between ranks, on all
+// of them.
+//
 // Not covered: time, bank conflicts, occupancy, rounding of the hardware's own exp and mma, wgmma, TMA and clusters.
 //
 // Environment: CAMBIUM_EMU_THREADS (blocks at a time), CAMBIUM_EMU_SEED, CAMBIUM_EMU_DEVICES, CAMBIUM_EMU_MEMORY (bytes a device),
-// CAMBIUM_EMU_SM (80, 90), CAMBIUM_EMU_DRIVER (version).
+// CAMBIUM_EMU_SM (80, 90), CAMBIUM_EMU_DRIVER (version), CAMBIUM_EMU_NCCL_VERSION.
 package emu

@@ -20,7 +20,7 @@ var built = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, pattern := range []string{"build.sh", "*.h", "runtime/*", "testdata/*", "../common/*"} { // go test runs anew when one changes
+	for _, pattern := range []string{"build.sh", "*.h", "runtime/*", "nccl/*", "testdata/*", "../common/*"} { // go test runs anew when one changes
 		files, _ := filepath.Glob(pattern)
 		for _, f := range files {
 			if _, err := os.ReadFile(f); err != nil {
@@ -33,7 +33,11 @@ var built = sync.OnceValues(func() (string, error) {
 			return "", err
 		}
 	}
-	return dir, run("g++", "-std=c++20", "-O2", "testdata/main.cc", "-o", filepath.Join(dir, "emu"), filepath.Join(dir, "fast", "libcuda.so.1"))
+	fast := filepath.Join(dir, "fast")
+	if err := run("g++", "-std=c++20", "-O2", "testdata/nccl.cc", "-o", filepath.Join(dir, "nccl"), filepath.Join(fast, "libnccl.so.2"), filepath.Join(fast, "libcuda.so.1")); err != nil {
+		return "", err
+	}
+	return dir, run("g++", "-std=c++20", "-O2", "testdata/main.cc", "-o", filepath.Join(dir, "emu"), filepath.Join(fast, "libcuda.so.1"))
 })
 
 func run(command string, args ...string) error {
@@ -55,6 +59,11 @@ func TestMain(m *testing.M) {
 // emulate runs a case of testdata/main.cc with one of the libraries and returns what it printed.
 func emulate(t *testing.T, kind, name string, env ...string) string {
 	t.Helper()
+	return execute(t, "emu", kind, name, env...)
+}
+
+func execute(t *testing.T, program, kind, name string, env ...string) string {
+	t.Helper()
 	dir, err := built()
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +71,7 @@ func emulate(t *testing.T, kind, name string, env ...string) string {
 	if dir == "" {
 		t.Skip("no g++ on this machine: Debian package g++")
 	}
-	c := exec.Command("timeout", "60", filepath.Join(dir, "emu"), name)
+	c := exec.Command("timeout", "60", filepath.Join(dir, program), name)
 	c.Env = append(append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(dir, kind)), env...)
 	var out bytes.Buffer
 	c.Stdout = &out
@@ -136,5 +145,26 @@ func TestAMachineWithoutDevicesSaysSo(t *testing.T) {
 func TestMemoryEnds(t *testing.T) {
 	if got := emulate(t, "fast", "add", "CAMBIUM_EMU_MEMORY=1000000"); !strings.HasPrefix(got, "error: cuMemAlloc_v2") || !strings.HasSuffix(got, ": 2") {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Processes reach each other by the stand-in for NCCL, and calls that do not match are named on both sides.
+func TestTwoProcessesCommunicate(t *testing.T) {
+	for name, want := range map[string]string{
+		"right":     "",
+		"duplicate": "",
+		"count":     "rank 0 has AllReduce of 100 x float32, sum where rank 1 has AllReduce of 99 x float32, sum",
+		"type":      "rank 0 has AllReduce of 100 x float32, sum where rank 1 has AllReduce of 100 x int32, sum",
+		"op":        "rank 0 has AllReduce of 100 x float32, sum where rank 1 has AllReduce of 100 x float32, max",
+		"kind":      "rank 0 has AllReduce of 100 x float32, sum where rank 1 has Broadcast of 100 x float32, root 0",
+	} {
+		got := execute(t, "nccl", "fast", name, "CAMBIUM_EMU_DEVICES=2", "CAMBIUM_EMU_SEED=1")
+		turned := want // by the other rank, when that found it first
+		if a, b, found := strings.Cut(want, " where "); found {
+			turned = b + " where " + a
+		}
+		if !strings.HasSuffix(got, "ok") || !strings.Contains(got, want) && !strings.Contains(got, turned) || want != "" && !strings.Contains(got, "mismatched calls") {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
 	}
 }
