@@ -21,6 +21,9 @@ type World interface {
 	Pending() []Wait
 }
 
+// Mortal is a Communicator that knows, without a call, why its world was aborted; nil while the world lives.
+type Mortal interface{ Err() error }
+
 // Wait is one call that some ranks have entered and others have not. Ranks are numbered as in the world.
 type Wait struct {
 	Call    string    // as in `all-reduce "dp grads"`

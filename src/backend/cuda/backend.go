@@ -68,6 +68,7 @@ type gpu struct {
 	mu      sync.Mutex
 	kernels map[string]*kernel
 	streams []*stream
+	watches []func() error // see Watch
 	usage   backend.Usage
 }
 

@@ -37,6 +37,7 @@ type stream struct {
 	params     unsafe.Pointer // what a launch hands to the driver
 	pinned     []byte         // what copies go through
 	pinnedUsed int            // by uploads that may be on their way
+	leans      bool           // it has waited for another stream, or has a library's work, since the last wait for the device
 	opened     error          // why there is no stream
 
 	skip   atomic.Bool // an error waits for Sync
@@ -169,9 +170,10 @@ func (s *stream) wait() error {
 	if s.opened != nil {
 		return s.opened
 	}
+	watched := s.watch()
 	err := s.cu.Synchronize()
 	if err == nil {
-		return nil
+		return watched
 	}
 	if text := report(); text != "" {
 		return errors.New(text)
@@ -256,6 +258,7 @@ func (s *stream) Wait(ev backend.Event) {
 			e.issued.Wait()
 		}
 		e.mu.Unlock()
+		s.leans = true
 		return s.cu.Wait(e.cu, 0)
 	}})
 }

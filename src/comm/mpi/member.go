@@ -290,3 +290,6 @@ func (m *member) Abort(err error) {
 	}
 	m.w.Abort(fmt.Errorf("rank %d: %w", m.rank(), err))
 }
+
+// Err is why the world was aborted, nil while it lives.
+func (m *member) Err() error { return m.w.Err() }
