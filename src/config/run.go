@@ -13,6 +13,7 @@ type Run struct {
 	LocalRanks     int        `yaml:"local_ranks"`      // ranks as goroutines of this process: the world, unless WorldSize says more
 	WorldSize      int        `yaml:"world_size"`       // ranks of the job; 0: what the launcher started, LocalRanks without one
 	Backend        string     `yaml:"backend"`          // what computes: cpu or cuda
+	Comm           string     `yaml:"comm"`             // how ranks on GPUs reach each other
 	ThreadsPerRank int        `yaml:"threads_per_rank"` // workers of a rank's backend; 0: cores / local ranks
 	Tokenizer      Tokenizer  `yaml:"tokenizer"`
 	Data           Data       `yaml:"data"`
@@ -27,6 +28,13 @@ type Run struct {
 const (
 	BackendCPU  = "cpu"
 	BackendCUDA = "cuda"
+)
+
+// The values of Run.Comm.
+const (
+	CommAuto   = "auto"   // nccl where it is found and every rank has a GPU of its own, else staged
+	CommNCCL   = "nccl"   // NCCL, or an error
+	CommStaged = "staged" // through host memory
 )
 
 // World is the number of ranks.

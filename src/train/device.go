@@ -8,12 +8,13 @@ import (
 	"cambium/src/backend/cpu"
 	"cambium/src/backend/cuda"
 	"cambium/src/comm"
+	"cambium/src/comm/nccl"
 	"cambium/src/comm/staged"
 	"cambium/src/config"
 )
 
 // openDevice makes what a rank computes with, and the communicator that reaches its memory. On GPUs the ranks of a host take its
-// devices in turn; their messages go through host memory.
+// devices in turn.
 func (j *job) openDevice(world comm.Communicator) (backend.Backend, comm.Communicator, error) {
 	if j.cfg.Backend != config.BackendCUDA {
 		return cpu.New(j.backendOptions()), world, nil
@@ -27,7 +28,28 @@ func (j *job) openDevice(world comm.Communicator) (backend.Backend, comm.Communi
 		return nil, nil, err
 	}
 	b, err := cuda.Open(index % devices)
-	return b, staged.New(world), err
+	if err != nil {
+		return nil, nil, err
+	}
+	direct, err := j.direct(world, index < devices)
+	if err != nil || !direct {
+		return b, staged.New(world), err
+	}
+	c, err := nccl.New(world, b)
+	return b, c, err
+}
+
+// direct tells whether messages go by NCCL: as the configuration says, else where every rank has NCCL and a GPU of its own.
+func (j *job) direct(world comm.Communicator, alone bool) (bool, error) {
+	if j.cfg.Comm != config.CommAuto {
+		return j.cfg.Comm == config.CommNCCL, nil
+	}
+	without := []float64{0}
+	if !alone || nccl.Find() != nil {
+		without[0] = 1
+	}
+	err := world.Reduce("ranks without NCCL or a GPU of their own", comm.Sum, without)
+	return without[0] == 0, err
 }
 
 // indexOnHost is the number of a rank among those on its host.

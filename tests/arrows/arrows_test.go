@@ -46,6 +46,7 @@ var arrows = map[string][]string{
 	"comm/parts":          {"comm", "tensor"},
 	"comm/local":          {"backend", "comm", "comm/parts", "tensor"},
 	"comm/staged":         {"backend", "comm", "tensor"},
+	"comm/nccl":           {"backend", "backend/cuda", "comm", "comm/staged", "tensor"},
 	"comm/mpi":            {"backend", "comm", "comm/parts", "mpi", "tensor"},
 	"mpi":                 {},
 
@@ -70,7 +71,7 @@ var arrows = map[string][]string{
 	"plan": {"arch", "config", "execute", "flops", "grid", "growth", "layout", "model", "optim", "pipeline", "tensor"},
 
 	"train": {
-		"arch", "backend", "backend/cpu", "backend/cuda", "checkpoint", "comm", "comm/local", "comm/staged", "config", "data", "eval", "execute", "flops", "grid",
+		"arch", "backend", "backend/cpu", "backend/cuda", "checkpoint", "comm", "comm/local", "comm/nccl", "comm/staged", "config", "data", "eval", "execute", "flops", "grid",
 		"growth", "layout", "model", "optim", "pipeline", "report", "schedule", "telemetry", "tensor", "tokenizer",
 	},
 	"bench": {"backend", "backend/cpu", "comm", "config", "flops", "grid", "pipeline", "report", "telemetry", "tensor", "train"},

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"cambium/src/backend/cuda"
+	"cambium/src/comm/nccl"
 )
 
 // onDevices makes ranks compute on GPUs, or on the emulated one, with messages through host memory.
@@ -45,13 +46,35 @@ func TestDevicesTrainLikeTheProcessor(t *testing.T) {
 	}
 }
 
+// What goes by NCCL arrives: a model cut in all three ways learns what one rank does, and grows from grid to grid.
+func TestDevicesTrainOverNCCL(t *testing.T) {
+	needDevice(t)
+	if n, err := cuda.Devices(); err != nil || n < 8 || nccl.Find() != nil {
+		t.Skipf("%d devices (%v); NCCL: %v", n, err, nccl.Find())
+	}
+	const byNCCL = "comm=nccl"
+	c := cut{tp: 2, pp: 2, dp: 2, schedule: "1f1b", sequence: true}
+	want := run(t, configure(t, t.TempDir(), "gpt2", "fp32", one))
+	got := run(t, configure(t, t.TempDir(), "gpt2", "fp32", c, onDevices, byNCCL))
+	apart := compare(t, got, want, bounds{1e-5, 2e-4})
+	t.Logf("losses differ by %.1e at most, gradient norms by %.1e", apart.loss, apart.norm)
+
+	want = run(t, grow(t, t.TempDir(), 1, "fp32", "mask", oneRank))
+	got = run(t, grow(t, t.TempDir(), 4, "fp32", "mask", deviceGrids, onDevices, byNCCL))
+	apart = compare(t, got, want, bounds{1e-4, 2e-3})
+	t.Logf("growing: losses differ by %.1e at most, gradient norms by %.1e", apart.loss, apart.norm)
+}
+
+// deviceGrids are those of a growing run on four ranks.
+var deviceGrids = []string{
+	"{tensor_model_parallel_size: 2}", "{tensor_model_parallel_size: 2, pipeline_model_parallel_size: 2, sequence_parallel: true}",
+	"{pipeline_model_parallel_size: 4}",
+}
+
 // On devices too a run grows from grid to grid, keeps its loss, and goes on bit for bit after a stop behind a growth.
 func TestAGrowingRunOnDevices(t *testing.T) {
 	needDevice(t)
-	grids := []string{
-		"{tensor_model_parallel_size: 2}", "{tensor_model_parallel_size: 2, pipeline_model_parallel_size: 2, sequence_parallel: true}",
-		"{pipeline_model_parallel_size: 4}",
-	}
+	grids := deviceGrids
 	want := run(t, grow(t, t.TempDir(), 1, "fp32", "mask", oneRank))
 	straight := run(t, grow(t, t.TempDir(), 4, "fp32", "mask", grids, onDevices))
 	apart := compare(t, straight, want, bounds{1e-4, 2e-3})
