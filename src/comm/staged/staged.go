@@ -11,13 +11,13 @@ import (
 
 // New lays host memory between device tensors and a communicator of host tensors.
 func New(host comm.Communicator) comm.Communicator {
-	return &staged{host: host, buffers: map[key]*buffer{}}
+	return &staged{host: host, buffers: map[key]*tensor.Memory{}}
 }
 
 type staged struct {
 	host    comm.Communicator
 	mu      sync.Mutex
-	buffers map[key]*buffer
+	buffers map[key]*tensor.Memory
 }
 
 // key tells which calls may use the same host memory: those of one stream, which run one after another, with one name.
@@ -26,9 +26,6 @@ type key struct {
 	name   string
 	bytes  int
 }
-
-// buffer is the host memory of one call and the lists over it.
-type buffer struct{ mem *tensor.Memory }
 
 // desk is the host's side of one call: where its tensors lie in the buffer.
 type desk struct {
@@ -48,12 +45,12 @@ func (c *staged) open(s backend.Stream, name string, lists ...[]tensor.Tensor) *
 	k := key{s, name, bytes}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := c.buffers[k]
-	if b == nil {
-		b = &buffer{mem: &tensor.Memory{Host: make([]byte, bytes), Bytes: bytes, Label: "staging"}}
-		c.buffers[k] = b
+	mem := c.buffers[k]
+	if mem == nil {
+		mem = &tensor.Memory{Host: make([]byte, bytes), Bytes: bytes, Label: "staging"}
+		c.buffers[k] = mem
 	}
-	return &desk{s: s, mem: b.mem}
+	return &desk{s: s, mem: mem}
 }
 
 // room is the bytes that a tensor takes on the desk: whole cache lines.
