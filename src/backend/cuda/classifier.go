@@ -24,12 +24,7 @@ func (s *stream) classifier(kernel string, logits tensor.Tensor, a classifierArg
 		threads = blockThreads(logits.Cols() * size / 16)
 	}
 	enqueue(s, "cross-entropy", kernel+suffix(logits.DType()), dim{uint32(logits.Rows()), 1, 1}, dim{threads, 1, 1}, 0, &a)
-	s.mayFlag()
-}
-
-// mayFlag makes the next Sync look at the flag.
-func (s *stream) mayFlag() {
-	s.enqueue(op{name: "cross-entropy", run: func(s *stream) error { s.flags = true; return nil }})
+	s.flags.Store(true)
 }
 
 func (s *stream) CrossEntropy(c backend.CrossEntropy) {

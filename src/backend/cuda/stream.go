@@ -43,8 +43,8 @@ type stream struct {
 	skip   atomic.Bool // an error waits for Sync
 	mu     sync.Mutex
 	err    error
-	last   string // name of the operation launched last
-	flags  bool   // an operation that may raise the flag ran since the last Sync
+	last   string      // name of the operation launched last
+	flags  atomic.Bool // an operation that may raise the flag ran since the last Sync
 	closed bool
 	ended  sync.WaitGroup
 }
@@ -214,10 +214,10 @@ func (s *stream) Sync() error {
 
 // checkFlag looks whether a kernel met an impossible argument.
 func (s *stream) checkFlag() error {
-	if !s.flags {
+	if !s.flags.Load() {
 		return nil
 	}
-	s.flags = false
+	s.flags.Store(false)
 	at := cu.DevicePtr(s.flag.Device)
 	if err := cu.MemcpyDtoH(unsafe.Pointer(&s.pinned[0]), at, 4); err != nil || binary.NativeEndian.Uint32(s.pinned) == 0 {
 		return err
