@@ -17,6 +17,10 @@ const spinRounds = 30
 const yieldEvery = 4
 
 // gate is a counter that only grows and that goroutines wait on. One goroutine at a time advances it.
+//
+// Who advances writes value and then reads alarm, who parks writes alarm and then reads value, and one of the two must see the
+// other. Both writes are swaps: emulated arm64 processors (qemu-aarch64 on x86-64) let a plain atomic store pass a later
+// atomic load, and a waiter slept for ever.
 type gate struct {
 	value atomic.Uint64
 	_     [cacheLine - 8]byte // waiters poll value: keep the rest off its line
@@ -32,7 +36,7 @@ func (g *gate) init() {
 
 // advance sets the counter and wakes whoever waits for no more than v.
 func (g *gate) advance(v uint64) {
-	g.value.Store(v)
+	g.value.Swap(v)
 	if g.alarm.Load() > v {
 		return
 	}
@@ -59,9 +63,7 @@ func (g *gate) await(at uint64, spin int) {
 	}
 	g.mu.Lock()
 	for {
-		// The alarm is set before the counter is read, and advance writes the counter before it reads the alarm: one of
-		// the two sees the other.
-		g.alarm.Store(min(g.alarm.Load(), at))
+		g.alarm.Swap(min(g.alarm.Load(), at))
 		if g.value.Load() >= at {
 			break
 		}
