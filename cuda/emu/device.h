@@ -72,6 +72,7 @@ extern thread_local const Place* place;
 using WarpOp = void (*)(void** lanes, unsigned mask);
 void warpCollective(unsigned mask, void* mine, WarpOp op, const char* what);
 void blockBarrier(const char* what);
+void fence();
 int blockReduce(int value, int op, const char* what);
 enum { kOr, kAnd, kCount };
 
@@ -128,7 +129,7 @@ inline int __syncthreads_or(int p) { return emu::blockReduce(p, emu::kOr, "__syn
 inline int __syncthreads_and(int p) { return emu::blockReduce(p, emu::kAnd, "__syncthreads_and"); }
 inline int __syncthreads_count(int p) { return emu::blockReduce(p, emu::kCount, "__syncthreads_count"); }
 inline void __syncwarp(unsigned mask = ~0u) { emu::warpCollective(mask, nullptr, nullptr, "__syncwarp"); }
-inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+inline void __threadfence() { emu::fence(); }
 inline void __threadfence_block() {}
 
 namespace emu {

@@ -60,6 +60,8 @@ int barrier(int value, int op, const char* what, const void* site) {
 
 }  // namespace
 
+void fence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
 void blockBarrier(const char* what) { barrier(0, kOr, what, __builtin_return_address(0)); }
 int blockReduce(int value, int op, const char* what) { return barrier(value, op, what, __builtin_return_address(0)); }
 

@@ -135,6 +135,7 @@ namespace {
 void exited(BlockRun* b, Thread* t) {
     Warp& w = b->warps[t->warp];
     land(t, 0, nullptr);
+    landWrites(t, 0);
     pause(b, t);
     w.exited |= 1u << t->place.lane;
     b->live--;
@@ -155,6 +156,9 @@ void threadMain() {
         Fiber* own = t->fiber;
         t->fiber = nullptr;
         if (!b->live) {
+            t->fiber = own;
+            leftBehind(b);
+            t->fiber = nullptr;
             b->done = own;
             switchTo(own, threadFiber());
             __builtin_unreachable();
@@ -186,6 +190,10 @@ void setUp(BlockRun* b, const Launch& l, uint3 index) {
     b->number = ++blocks;
     b->random = options().seed ? (options().seed + l.sequence * 0x9e3779b97f4a7c15ull + index.x * 31 + index.y * 17 + index.z) | 1 : 0;
     b->report.clear();
+    b->fetches.clear();
+    b->sleepers.clear();
+    for (NamedBarrier& n : b->named) n = NamedBarrier{};
+    for (NamedBarrier& n : b->warpgroups) n = NamedBarrier{};
     b->threads.resize(std::max<size_t>(b->threads.size(), b->count));
     b->warps.assign((b->count + kWarp - 1) / kWarp, Warp{});
     for (unsigned i = 0; i < b->count; i++) {
@@ -197,6 +205,10 @@ void setUp(BlockRun* b, const Launch& l, uint3 index) {
         t.operand = nullptr;
         t.groups.clear();
         t.open.clear();
+        t.tensorGroups.clear();
+        t.tensorOpen.clear();
+        t.products.clear();
+        t.productsOpen.clear();
         b->warps[t.warp].all |= 1u << t.place.lane;
     }
     for (unsigned w = 0; w < b->warps.size(); w++) wake(b, w, b->warps[w].all);

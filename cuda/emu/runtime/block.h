@@ -1,6 +1,7 @@
 // A block that runs: what its scheduler (block.cc) and its barriers and collectives (barrier.cc) share.
 #pragma once
 
+#include "../hopper.h"
 #include "runtime.h"
 
 namespace emu {
@@ -24,6 +25,31 @@ struct Copy {
     unsigned bytes, fill;  // fill: bytes to write, the rest beyond bytes is zero
 };
 
+// TensorCopy is a box on its way from shared memory, Fetch one to it; Sleeper is who waits for a barrier in shared memory.
+struct TensorCopy {
+    const void* tile;
+    TensorMatrix matrix;
+    int x, y;
+    bool add;
+    const void* site;
+};
+struct Fetch {
+    void* tile;
+    TensorMatrix matrix;
+    int x, y;
+    uint64_t* barrier;
+    const void* site;
+};
+struct Thread;
+struct Sleeper {
+    Thread* thread;
+    uint64_t* barrier;
+};
+struct NamedBarrier {
+    int arrived, threads;
+    std::vector<Thread*> waiting;
+};
+
 struct Thread {
     Place place;
     unsigned index, warp;
@@ -33,6 +59,10 @@ struct Thread {
     const void* site;
     std::vector<std::vector<Copy>> groups;  // committed asynchronous copies, oldest first
     std::vector<Copy> open;
+    std::vector<std::vector<TensorCopy>> tensorGroups;
+    std::vector<TensorCopy> tensorOpen;
+    std::vector<std::vector<Product>> products;
+    std::vector<Product> productsOpen;
 };
 
 struct BlockRun {
@@ -49,6 +79,9 @@ struct BlockRun {
     Thread* running = nullptr;
     Fiber* done = nullptr;  // of a thread that ended: idle once nobody stands on it
     std::string report;
+    std::vector<Fetch> fetches;
+    std::vector<Sleeper> sleepers;
+    NamedBarrier named[16], warpgroups[kMaxThreads / 128];
 };
 
 // currentBlock is the block that the calling OS thread runs or ran last; null before its first.
@@ -60,5 +93,8 @@ void pause(BlockRun*, const Thread*);
 void yield(BlockRun*, Thread* t);
 // land makes a thread's oldest groups of asynchronous copies happen until so many are left.
 void land(Thread* t, size_t pending, const void* site);
+// landWrites does the same for its tensor stores; leftBehind looks at what a block that ends has in flight.
+void landWrites(Thread* t, size_t pending);
+void leftBehind(BlockRun* b);
 
 }  // namespace emu

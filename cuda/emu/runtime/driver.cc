@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "../hopper.h"
+
 extern "C" int cuStreamSynchronize(void*);
 
 namespace emu {
@@ -87,18 +89,21 @@ void synchronize(Context* c) {
 
 // Arguments are a kernel's parameters, copied when it is launched, as the driver does.
 struct Arguments {
-    std::vector<char> bytes;
+    struct alignas(64) Line {  // the alignment of tensor maps, which no parameter exceeds
+        char bytes[64];
+    };
+    std::vector<Line> lines;
     std::vector<size_t> at;
     Arguments(const Kernel* k, void** params) {
         for (int i = 0; i < k->params; i++) {
-            at.push_back((bytes.size() + 15) / 16 * 16);
-            bytes.resize(at.back() + k->sizes[i]);
-            memcpy(bytes.data() + at.back(), params[i], k->sizes[i]);
+            at.push_back(lines.size());
+            lines.resize(at.back() + (k->sizes[i] + sizeof(Line) - 1) / sizeof(Line));
+            memcpy(&lines[at.back()], params[i], k->sizes[i]);
         }
     }
     std::vector<void*> pointers() {
         std::vector<void*> p;
-        for (size_t a : at) p.push_back(bytes.data() + a);
+        for (size_t a : at) p.push_back(&lines[a]);
         return p;
     }
 };
@@ -123,6 +128,9 @@ int copy(void* to, const void* from, size_t bytes, void* stream, bool wait) {
     if (wait) s->drain();
     return kSuccess;
 }
+
+// maxShared is what a block may have of shared memory: an A100's or, from sm_90 on, an H100's.
+int maxShared() { return options().major >= 9 ? static_cast<int>(kMaxShared) : 166912; }
 
 void* host(unsigned long long address) { return reinterpret_cast<void*>(address); }
 
@@ -201,7 +209,7 @@ CU_API cuDeviceGetAttribute(int* value, int attribute, int) {
         case 75: *value = options().major; break;    // COMPUTE_CAPABILITY_MAJOR
         case 76: *value = options().minor; break;    // COMPUTE_CAPABILITY_MINOR
         case 81: *value = 164 << 10; break;          // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
-        case 97: *value = kMaxShared; break;         // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        case 97: *value = maxShared(); break;        // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         default: *value = 0;
     }
     return kSuccess;
@@ -253,10 +261,25 @@ CU_API cuModuleGetFunction(void** out, void*, const char* name) {
     return *out ? kSuccess : kNotFound;
 }
 CU_API cuFuncSetAttribute(void*, int attribute, int value) {
-    return attribute == 8 && value > static_cast<int>(kMaxShared) ? kInvalidValue : kSuccess;  // MAX_DYNAMIC_SHARED_SIZE_BYTES
+    return attribute == 8 && value > maxShared() ? kInvalidValue : kSuccess;  // MAX_DYNAMIC_SHARED_SIZE_BYTES
 }
 CU_API cuFuncGetAttribute(int* value, int, void*) {
     *value = 0;
+    return kSuccess;
+}
+
+// cuTensorMapEncodeTiled takes matrices of 2- and 4-byte elements in the 128-byte swizzle, and refuses what a GPU refuses.
+CU_API cuTensorMapEncodeTiled(void* map, int type, unsigned rank, void* data, const uint64_t* sizes, const uint64_t* strides,
+                              const unsigned* box, const unsigned* elementStrides, int interleave, int swizzle, int, int fill) {
+    const uint64_t element = type == 6 || type == 9 ? 2 : type == 7 ? 4 : 0;  // FLOAT16, BFLOAT16, FLOAT32
+    if (rank != 2 || !element || interleave || swizzle != 3 || fill) return kNotSupported;
+    if (reinterpret_cast<uintptr_t>(map) % 64 || reinterpret_cast<uintptr_t>(data) % 16 || !sizes[0] || !sizes[1] || strides[0] % 16 ||
+        strides[0] < sizes[0] * element || !box[0] || !box[1] || box[1] > 256 || box[0] * element > 128 || box[0] * element % 16 ||
+        elementStrides[0] != 1 || elementStrides[1] != 1)
+        return kInvalidValue;
+    const TensorMatrix m{kTensorMagic, static_cast<char*>(data), element, sizes[0], sizes[1], strides[0], box[0], box[1]};
+    static_assert(sizeof m <= 128);
+    memcpy(map, &m, sizeof m);
     return kSuccess;
 }
 
@@ -266,7 +289,8 @@ CU_API cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, uns
     static std::atomic<uint64_t> count{0};
     const Kernel* k = static_cast<Kernel*>(function);
     const uint64_t threads = uint64_t{bx} * by * bz;
-    if (!k || !gx || !gy || !gz || gy > 65535 || gz > 65535 || !threads || threads > kMaxThreads || shared > kMaxShared)
+    if (!k || !gx || !gy || !gz || gy > 65535 || gz > 65535 || !threads || threads > kMaxThreads ||
+        shared > static_cast<unsigned>(maxShared()))
         return kInvalidValue;
     if (!params && k->params == 1) params = packed(extra, k->sizes[0]);
     if (!params && k->params) return kInvalidValue;

@@ -24,7 +24,7 @@ struct Options {
 };
 const Options& options();
 
-constexpr unsigned kMaxThreads = 1024, kWarp = 32, kMaxShared = 166912;
+constexpr unsigned kMaxThreads = 1024, kWarp = 32, kMaxShared = 232448;  // sm_90's
 
 // Launch is one grid.
 struct Launch {

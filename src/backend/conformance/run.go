@@ -3,6 +3,7 @@ package conformance
 import (
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"cambium/src/backend"
@@ -47,16 +48,24 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 	run(t, open, 2)
 }
 
+// RunOnly is Run for the cases of these names.
+func RunOnly(t *testing.T, open func(t *testing.T) backend.Backend, names ...string) {
+	run(t, open, 2, names...)
+}
+
 // Fingerprints is Run, with nothing aligned, that also returns a hash of all results of every case: two backends that must
 // agree bit by bit (the same processor with another number of workers) have the same.
 func Fingerprints(t *testing.T, open func(t *testing.T) backend.Backend) map[string]uint64 {
 	return run(t, open, 1)
 }
 
-// run takes the first, or both, of: nothing is aligned, everything is.
-func run(t *testing.T, open func(t *testing.T) backend.Backend, alignments int) map[string]uint64 {
+// run takes the first, or both, of: nothing is aligned, everything is; for the cases of these names, or for all.
+func run(t *testing.T, open func(t *testing.T) backend.Backend, alignments int, names ...string) map[string]uint64 {
 	prints := map[string]uint64{}
 	for _, c := range cases {
+		if len(names) > 0 && !slices.Contains(names, c.name) {
+			continue
+		}
 		for i := range alignments * len(floats) {
 			d, aligned, name := floats[i%len(floats)], i >= len(floats), c.name
 			if !c.all && (d != tensor.F32 || aligned) {

@@ -63,7 +63,11 @@ type gpu struct {
 	context cu.CUContext
 	name    string
 	units   int // streaming multiprocessors
-	modules []cu.Module
+	// capability is 10 x major + minor; wgmmaAlways takes the sm_90a kernels for small products too, for tests.
+	capability  int
+	wgmmaAlways bool
+	maps        tensorMaps
+	modules     []cu.Module
 
 	mu      sync.Mutex
 	kernels map[string]*kernel
@@ -81,7 +85,7 @@ func (b *gpu) inspect() (err error) {
 	if err != nil {
 		return fmt.Errorf("cuda: compute capability of %s: %w", b.name, err)
 	}
-	if 10*major+minor < minCapability {
+	if b.capability = 10*major + minor; b.capability < minCapability {
 		return fmt.Errorf("cuda: %s has compute capability %d.%d: Cambium needs 8.0 or later (A100, RTX 30 and newer)", b.name, major, minor)
 	}
 	if b.units, err = b.device.Attribute(cu.MultiprocessorCount); err != nil {

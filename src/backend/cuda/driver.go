@@ -20,6 +20,11 @@ package cuda
 //     return cuFuncSetAttribute((CUfunction)f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes);
 // }
 //
+// static int clusterWidth(void *f) {
+//     int n = 0;
+//     return cuFuncGetAttribute(&n, CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH, (CUfunction)f) == CUDA_SUCCESS ? n : 0;
+// }
+//
 // static int emulatorReport(char *out, int size) {
 //     int (*f)(char *, int) = (int (*)(char *, int))cambiumCudaSymbol("cambiumEmuReport");
 //     return f ? f(out, size) : 0;
@@ -38,8 +43,9 @@ import (
 
 // kernel is a function of the loaded modules, ready to be launched.
 type kernel struct {
-	name string
-	raw  unsafe.Pointer // CUfunction
+	name    string
+	raw     unsafe.Pointer // CUfunction
+	cluster int            // blocks of the cluster that it was compiled for
 }
 
 // rawFunction and rawStream take the driver's handles out of the structs that hold nothing else.
@@ -76,6 +82,9 @@ func freePinned(p []byte) {
 
 // allowShared lets a kernel have more than 48 KiB of dynamic shared memory.
 func allowShared(k *kernel, bytes int) error { return result(C.maxShared(k.raw, C.int(bytes))) }
+
+// clusterWidth is how many blocks a cluster of a kernel has.
+func clusterWidth(k *kernel) int { return max(int(C.clusterWidth(k.raw)), 1) }
 
 // code is the driver's number of an error.
 type code int

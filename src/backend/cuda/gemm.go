@@ -40,14 +40,17 @@ func (s *stream) Gemm(g backend.Gemm) {
 		return
 	}
 	types := suffix(g.A.DType()) + "_" + suffix(g.C.DType())
+	if s.b.wgmma(g, &a) {
+		s.enqueueWgmma(g, &a, types)
+		return
+	}
 	if !tensorCores(g) {
 		grid := dim{uint32(ceilDiv(int(a.n), 64)), uint32(ceilDiv(int(a.m), 64)), 1}
 		enqueue(s, "gemm", "gemm_simt_"+types, grid, threads256, 0, &a)
 		return
 	}
-	form := [2][2]string{{"nn", "nt"}, {"tn", "tt"}}[a.transA][a.transB]
 	grid := dim{uint32(ceilDiv(int(a.n), mmaTile)), uint32(ceilDiv(int(a.m), mmaTile)), 1}
-	enqueue(s, "gemm", "gemm_mma_"+types+"_"+form, grid, threads256, mmaShared, &a)
+	enqueue(s, "gemm", "gemm_mma_"+types+"_"+form(&a), grid, threads256, mmaShared, &a)
 }
 
 func (s *stream) checkGemm(g backend.Gemm, a *gemmArgs) {

@@ -59,7 +59,10 @@ func (b *gpu) kernel(name string) *kernel {
 		for _, m := range b.modules {
 			if f, err := m.Function(name); err == nil {
 				k = &kernel{name: name, raw: rawFunction(f)}
+				k.cluster = clusterWidth(k)
 				switch {
+				case strings.HasPrefix(name, "gemm_wgmma_"):
+					return allowShared(k, wgmmaShared)
 				case strings.HasPrefix(name, "gemm_mma_"):
 					return allowShared(k, mmaShared)
 				case strings.HasPrefix(name, "attention_flash_"):

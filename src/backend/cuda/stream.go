@@ -33,6 +33,7 @@ type stream struct {
 	queue      chan op
 	cu         cu.Stream
 	workspace  *tensor.Memory
+	shares     *tensor.Memory // what blocks of a GEMM leave for each other; nil until the first one that needs it
 	flag       *tensor.Memory // int32: a kernel met an impossible argument
 	params     unsafe.Pointer // what a launch hands to the driver
 	pinned     []byte         // what copies go through
@@ -280,7 +281,7 @@ func (s *stream) close() error {
 			return s.cu.Destroy()
 		})
 	}
-	for _, m := range []*tensor.Memory{s.workspace, s.flag} {
+	for _, m := range []*tensor.Memory{s.workspace, s.shares, s.flag} {
 		s.b.Free(m)
 	}
 	return err

@@ -1,0 +1,100 @@
+// The emulator's counterparts of cuda/common/hopper.cuh, with the same names and meaning. Copies by TMA land when a barrier that counts
+// them is waited for, stores when their tile may be used again, products when they are waited for: as late as the hardware may be. A
+// cluster is one block.
+#pragma once
+
+#include "device.h"
+
+namespace emu {
+
+// What a tensor map holds here: a matrix of rows that lie stride bytes apart, and the box that a copy moves.
+struct TensorMatrix {
+    uint64_t magic;
+    char* data;
+    uint64_t element, columns, rows, stride, boxColumns, boxRows;
+};
+constexpr uint64_t kTensorMagic = 0x63616d6269756d21;
+
+void barrierInit(uint64_t* b, int arrivals);
+void barrierArrive(uint64_t* b, int64_t expected);
+void barrierWait(uint64_t* b, int parity);
+void tensorFetch(void* tile, const void* map, int x, int y, uint64_t* b);
+enum TensorWrite { kTensorStore, kTensorAdd };
+void tensorWrite(const void* map, int x, int y, const void* tile, TensorWrite how);
+void tensorCommit();
+void tensorWait(size_t pending);
+void groupBarrier(int id, int threads);
+
+// Product is one wgmma of m64n256k16: d [+]= a b for the calling thread's 128 elements.
+struct Product {
+    float* d;
+    uint64_t a, b;
+    bool accumulate, alongA, alongB, bf16;
+};
+void productStart(const Product& p);
+void productCommit();
+void productWait(size_t pending);
+
+}  // namespace emu
+
+namespace cambium {
+
+struct alignas(64) TensorMap {
+    uint64_t opaque[16];
+};
+#define GRID_CONSTANT
+
+inline void barrierInit(uint64_t* b, int arrivals) { emu::barrierInit(b, arrivals); }
+inline void barrierInitDone() {}
+inline void barrierArrive(uint64_t* b) { emu::barrierArrive(b, 0); }
+inline void barrierArriveAt(uint64_t* b, int) { emu::barrierArrive(b, 0); }
+inline void barrierExpect(uint64_t* b, int bytes) { emu::barrierArrive(b, bytes); }
+inline void barrierWait(uint64_t* b, int parity) { emu::barrierWait(b, parity); }
+
+inline void tensorFetch(void* tile, const TensorMap* map, int x, int y, uint64_t* b, int) { emu::tensorFetch(tile, map, x, y, b); }
+inline void tensorStore(const TensorMap* map, int x, int y, const void* tile) { emu::tensorWrite(map, x, y, tile, emu::kTensorStore); }
+inline void tensorAdd(const TensorMap* map, int x, int y, const void* tile) { emu::tensorWrite(map, x, y, tile, emu::kTensorAdd); }
+inline void tensorCommit() { emu::tensorCommit(); }
+template <int Pending>
+inline void tensorWait() {
+    emu::tensorWait(Pending);
+}
+inline void tensorPrefetch(const TensorMap*) {}
+inline void sharedForTensor() {}
+
+inline void groupBarrier(int id, int threads) { emu::groupBarrier(id, threads); }
+inline int clusterRank() { return 0; }
+inline void clusterBarrier() { __syncthreads(); }
+template <int N>
+inline void fewerRegisters() {}
+template <int N>
+inline void moreRegisters() {}
+inline void waitNotZero(const unsigned* flag) {
+    while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE)) {
+    }
+}
+
+template <bool Along>
+inline uint64_t operandOf(const void* tile) {
+    return reinterpret_cast<uint64_t>(tile);
+}
+template <bool Along>
+inline uint64_t operandStep(uint64_t o, int k16) {
+    return o + static_cast<uint64_t>((Along ? 32 : 2048) * k16);
+}
+inline void productFence() {}
+inline void productCommit() { emu::productCommit(); }
+template <int Pending>
+inline void productWait() {
+    emu::productWait(Pending);
+}
+template <bool AlongA, bool AlongB>
+inline void productBF16(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
+    emu::productStart({d, a, b, accumulate != 0, AlongA, AlongB, true});
+}
+template <bool AlongA, bool AlongB>
+inline void productF16(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
+    emu::productStart({d, a, b, accumulate != 0, AlongA, AlongB, false});
+}
+
+}  // namespace cambium
