@@ -38,9 +38,11 @@ func Kernels(b backend.Backend, o KernelOptions) (*report.Kernels, error) {
 		return nil, err
 	}
 	if r.PeakGFLOPs = o.Peak / 1e9; o.Peak == 0 {
-		if r.PeakGFLOPs, err = m.gemmRate(); err != nil {
+		peak, err := GemmPeak(b, o.DType)
+		if err != nil {
 			return nil, err
 		}
+		r.PeakGFLOPs = peak / 1e9
 	}
 	for _, k := range o.Shape.cases(o.DType) {
 		row, err := m.row(k)
@@ -72,33 +74,37 @@ func (m *kernelBench) copyRate() (float64, error) {
 	return 8 * float64(n) / slices.Min(times) / 1e9, nil
 }
 
-// gemmRate is the rate of a GEMM of side 2048, or of side 128 on a tiny shape, in GFLOP/s.
-func (m *kernelBench) gemmRate() (float64, error) {
-	side := 2048
-	if m.o.Shape.Tokens < 1024 {
-		side = 128
+// GemmPeak is the most operations a second that a square GEMM of C = A B^T reaches on a device, over sides of 128 and its doubles until one
+// takes a few milliseconds: what a device of any speed, an emulated one too, has to show.
+func GemmPeak(b backend.Backend, t tensor.DType) (float64, error) {
+	m := &kernelBench{b: b, s: b.NewStream("bench"), o: KernelOptions{DType: t, Samples: 3, Spend: 20 * time.Millisecond}}
+	peak := 0.0
+	for side := 128; side <= 8192; side *= 2 {
+		mem, enqueue, err := m.prepare(m.o.Shape.gemm("", t, side, side, side, false, true, backend.NoActivation))
+		if err != nil {
+			return 0, err
+		}
+		times, err := m.batch(enqueue)
+		b.Free(mem)
+		if err != nil {
+			return 0, err
+		}
+		least := slices.Min(times)
+		if peak = max(peak, 2*math.Pow(float64(side), 3)/least); least > 2e-3 {
+			break
+		}
 	}
-	row, err := m.row(m.o.Shape.gemm("", m.o.DType, side, side, side, false, true, backend.NoActivation))
-	return row.GFLOPs, err
+	return peak, nil
 }
 
 // row measures one operation on memory of its own.
 func (m *kernelBench) row(k kernelCase) (report.KernelRow, error) {
 	row := report.KernelRow{Name: k.name, FLOPs: k.flops, Bytes: k.bytes, Samples: m.o.Samples}
-	var enqueue func(backend.Stream)
-	var ids tensor.Tensor
-	mem, err := backend.Plan(m.b, "bench", func(a *backend.Arena) { enqueue, ids = k.take(a) })
+	mem, enqueue, err := m.prepare(k)
 	if err != nil {
 		return row, err
 	}
 	defer m.b.Free(mem)
-	m.s.Upload(tensor.New(mem, 0, tensor.I32, mem.Bytes/4), numbers(mem.Bytes/4, m.o.DType))
-	if ids.Present() {
-		m.s.Upload(ids, tensor.HostBytes(tokens(ids.Len(), m.o.Shape.Vocab)))
-	}
-	if err := m.s.Sync(); err != nil {
-		return row, err
-	}
 	batch, err := m.batch(enqueue)
 	if err != nil {
 		return row, err
@@ -111,6 +117,23 @@ func (m *kernelBench) row(k kernelCase) (report.KernelRow, error) {
 	row.BatchUS, row.BatchNoise, row.BestUS = 1e6*median(batch), noise(batch), 1e6*slices.Min(batch)
 	row.GBs, row.GFLOPs = k.bytes/median(batch)/1e9, k.flops/median(batch)/1e9
 	return row, nil
+}
+
+// prepare gives an operation memory of its own, with numbers in it.
+func (m *kernelBench) prepare(k kernelCase) (mem *tensor.Memory, enqueue func(backend.Stream), err error) {
+	var ids tensor.Tensor
+	if mem, err = backend.Plan(m.b, "bench", func(a *backend.Arena) { enqueue, ids = k.take(a) }); err != nil {
+		return nil, nil, err
+	}
+	m.s.Upload(tensor.New(mem, 0, tensor.I32, mem.Bytes/4), numbers(mem.Bytes/4, m.o.DType))
+	if ids.Present() {
+		m.s.Upload(ids, tensor.HostBytes(tokens(ids.Len(), m.o.Shape.Vocab)))
+	}
+	if err := m.s.Sync(); err != nil {
+		m.b.Free(mem)
+		return nil, nil, err
+	}
+	return mem, enqueue, nil
 }
 
 // numbers fills words of 32 bits with numbers from 2^-4 to 1 of type t, without a pattern: zeros would cost a GPU less power, and so

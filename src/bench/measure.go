@@ -6,8 +6,10 @@ import (
 	"runtime"
 
 	"cambium/src/backend/cpu"
+	"cambium/src/backend/cuda"
 	"cambium/src/comm"
 	"cambium/src/config"
+	"cambium/src/tensor"
 	"cambium/src/train"
 )
 
@@ -19,21 +21,40 @@ func threadsPerRank(cfg *config.Run) int {
 	return max(runtime.GOMAXPROCS(0)/cfg.LocalRanks, 1)
 }
 
-// measureWithPeak is train.Measure, nil where rank 0 is not, and the operations a second that a rank's threads reach in
-// registers while those of the other ranks of this process do the same. Of goroutines the larger of before and after.
-func measureWithPeak(ctx context.Context, cfg *config.Run, world comm.World, warmup, steps int) (peak float64, m *train.Measurement, err error) {
-	ranks := 1
-	if world == nil {
+// measureWithPeak is train.Measure, nil where rank 0 is not, and the operations a second that a rank can do at most: on the
+// processor what its threads reach in registers while those of the other ranks of this process do the same, of goroutines the
+// larger of before and after; on a GPU what a large GEMM reaches.
+func measureWithPeak(ctx context.Context, cfg *config.Run, world comm.World, o train.MeasureOptions) (peak float64, m *train.Measurement, err error) {
+	ranks, processor := 1, cfg.Backend == config.BackendCPU
+	if world == nil && processor {
 		ranks = cfg.LocalRanks
 		if peak, err = cpu.MeasurePeak(threadsPerRank(cfg) * ranks); err != nil {
 			return 0, nil, err
 		}
 	}
-	if m, err = train.Measure(ctx, cfg, world, warmup, steps); err != nil || m == nil {
+	if m, err = train.Measure(ctx, cfg, world, o); err != nil || m == nil {
 		return 0, nil, err
+	}
+	if !processor {
+		peak, err = peakOfGPU(m.DType)
+		return peak, m, err
 	}
 	after, err := cpu.MeasurePeak(m.Threads * ranks)
 	return max(peak, after) / float64(ranks), m, err
+}
+
+// peakOfGPU is the rate of a large GEMM on the first GPU, which is that of rank 0.
+func peakOfGPU(t tensor.DType) (peak float64, err error) {
+	b, err := cuda.Open(0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if closeErr := b.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	return GemmPeak(b, t)
 }
 
 // held is a world that is running already: Run goes on in it, as often as it is called. It is for processes of one rank.

@@ -19,6 +19,7 @@ import (
 	"cambium/src/grid"
 	"cambium/src/pipeline"
 	"cambium/src/report"
+	"cambium/src/train"
 )
 
 // ScalingOptions say which grids a scaling bench measures, and where.
@@ -175,7 +176,7 @@ func (o *ScalingOptions) measure(ctx context.Context, cfg *config.Run, g grid.Gr
 			return nil, err
 		}
 	}
-	peak, m, err := measureWithPeak(ctx, cfg, world, o.Warmup, o.Steps)
+	peak, m, err := measureWithPeak(ctx, cfg, world, train.MeasureOptions{Warmup: o.Warmup, Steps: o.Steps})
 	if err != nil || m == nil {
 		return nil, err
 	}

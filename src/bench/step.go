@@ -11,6 +11,8 @@ import (
 	"cambium/src/comm"
 	"cambium/src/config"
 	"cambium/src/flops"
+	"cambium/src/tensor"
+	"cambium/src/train"
 )
 
 // StepResult is the time of training steps. Its JSON has the keys that the scripts of bench/peers print.
@@ -27,24 +29,29 @@ type StepResult struct {
 	TokensPerSec float64   `json:"tokens_per_sec"`          // at the median
 	FLOPsFormula string    `json:"flops_formula"`
 	GFLOPs       float64   `json:"gflops"`      // GFLOP/s at the median, by that formula
-	PeakGFLOPs   float64   `json:"peak_gflops"` // GFLOP/s of a loop of fused multiply-adds in registers, all threads at once, measured before and after: the larger
+	PeakGFLOPs   float64   `json:"peak_gflops"` // GFLOP/s that all ranks' devices reach at most, measured in the same run
+	PeakOf       string    `json:"peak_of"`     // how
 	PeakShare    float64   `json:"peak_share"`
-	MemoryMB     float64   `json:"memory_mb"` // one rank's weights, gradients, optimizer state and activations
+	SheetTFLOPs  float64   `json:"datasheet_tflops,omitempty"` // a rank's, where the device is known
+	MFU          float64   `json:"mfu,omitempty"`              // share of the datasheet
+	MemoryMB     float64   `json:"memory_mb"`                  // one rank's weights, gradients, optimizer state and activations
 	Loss         float64   `json:"loss"`
 	Go           string    `json:"go"`
 
 	// With a pipeline: the share of time in which its stages idle, measured, and by the schedule for equal stages.
 	Bubble         float64 `json:"bubble,omitempty"`
 	BubbleForetold float64 `json:"bubble_foretold,omitempty"`
+
+	Profile *StepProfile `json:"profile,omitempty"`
 }
 
 // Step times steps of the first stage of cfg on synthetic tokens, after warmup steps that do not count. The ranks are those
 // of a world, or goroutines when it is nil; where rank 0 is not, the result is nil.
-func Step(ctx context.Context, cfg *config.Run, world comm.World, version string, warmup, steps int) (*StepResult, error) {
-	if steps < 1 || warmup < 0 {
-		return nil, fmt.Errorf("bench step: %d steps after %d warm-up steps: want at least 1 after at least 0", steps, warmup)
+func Step(ctx context.Context, cfg *config.Run, world comm.World, version string, o train.MeasureOptions) (*StepResult, error) {
+	if o.Steps < 1 || o.Warmup < 0 {
+		return nil, fmt.Errorf("bench step: %d steps after %d warm-up steps: want at least 1 after at least 0", o.Steps, o.Warmup)
 	}
-	peak, m, err := measureWithPeak(ctx, cfg, world, warmup, steps)
+	peak, m, err := measureWithPeak(ctx, cfg, world, o)
 	if err != nil || m == nil {
 		return nil, err
 	}
@@ -67,6 +74,15 @@ func Step(ctx context.Context, cfg *config.Run, world comm.World, version string
 	r.GFLOPs = round(r.TokensPerSec*f.PerToken(s.Model, s.Train.SeqLength)/1e9, 1)
 	r.PeakShare = round(r.GFLOPs/r.PeakGFLOPs, 3)
 	r.PeakGFLOPs = round(r.PeakGFLOPs, 1)
+	if r.PeakOf = "fused multiply-adds in registers"; cfg.Backend == config.BackendCUDA {
+		r.PeakOf = "a large GEMM"
+	}
+	if sheet, known := flops.SheetOf(m.Backend); known && m.DType != tensor.F32 {
+		r.SheetTFLOPs, r.MFU = sheet.BF16/1e12, round(1e9*r.GFLOPs/(sheet.BF16*float64(m.World)), 4)
+	}
+	if o.Profile {
+		r.Profile = newStepProfile(m)
+	}
 	for _, bytes := range m.Peak {
 		r.MemoryMB += float64(bytes) / 1e6
 	}
@@ -78,12 +94,18 @@ func Step(ctx context.Context, cfg *config.Run, world comm.World, version string
 func (r *StepResult) Print(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s on %s: %d parameters, %d tokens a step, %d rank(s), %d thread(s)\n"+
 		"%.1f tokens/s, %.1f ms a step (median of %d, %.1f to %.1f)\n"+
-		"%.1f GFLOP/s (%s), %.0f %% of %.1f GFLOP/s measured in registers; %.0f MB a rank; loss %.4f\n",
+		"%.1f GFLOP/s (%s), %.0f %% of %.1f GFLOP/s of %s; %.0f MB a rank; loss %.4f\n",
 		r.Program, r.Backend, r.Parameters, r.Tokens, r.Ranks, r.Threads,
 		r.TokensPerSec, r.MedianMS, len(r.StepMS), slices.Min(r.StepMS), slices.Max(r.StepMS),
-		r.GFLOPs, r.FLOPsFormula, 100*r.PeakShare, r.PeakGFLOPs, r.MemoryMB, r.Loss)
+		r.GFLOPs, r.FLOPsFormula, 100*r.PeakShare, r.PeakGFLOPs, r.PeakOf, r.MemoryMB, r.Loss)
+	if err == nil && r.MFU > 0 {
+		_, err = fmt.Fprintf(w, "MFU %.1f %% of the datasheet's %.0f TFLOP/s\n", 100*r.MFU, r.SheetTFLOPs)
+	}
 	if err == nil && r.BubbleForetold > 0 {
 		_, err = fmt.Fprintf(w, "bubble %.1f %%, by the schedule %.1f %% for equal stages\n", 100*r.Bubble, 100*r.BubbleForetold)
+	}
+	if err == nil && r.Profile != nil {
+		err = r.Profile.Print(w)
 	}
 	return err
 }

@@ -2,16 +2,26 @@ package train
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"cambium/src/backend"
 	"cambium/src/comm"
 	"cambium/src/config"
 	"cambium/src/pipeline"
+	"cambium/src/tensor"
 )
+
+// MeasureOptions say what Measure does.
+type MeasureOptions struct {
+	Warmup, Steps int  // steps that do not count, and that do
+	Profile       bool // one step more, in which the device times its kernels
+}
 
 // Measurement is what Measure saw.
 type Measurement struct {
 	Backend string
+	DType   tensor.DType // of weights and activations
 	World   int
 	Threads int             // of a rank's backend
 	Steps   []time.Duration // of the leading rank, which waits for the others in every step
@@ -23,17 +33,24 @@ type Measurement struct {
 	// The share of time in which pipeline stages compute nothing while a step's passes run: measured, and what the schedule
 	// foretells for equal stages whose backward passes take twice as long as their forward passes. 0 without a pipeline.
 	Bubble, BubbleForetold float64
+
+	Profiled time.Duration        // the step more
+	Kernels  []backend.KernelTime // of it on the leading rank, the longest total first
 }
 
-// Measure takes warmup steps and then steps more, of the first stage of cfg, on synthetic tokens, and writes nothing. The
+// Measure takes o.Warmup steps and then o.Steps more, of the first stage of cfg, on synthetic tokens, and writes nothing. The
 // ranks are those of a world, or goroutines when it is nil. Every process calls it; what it saw is known where rank 0 is, on
 // others it is nil.
-func Measure(ctx context.Context, cfg *config.Run, world comm.World, warmup, steps int) (*Measurement, error) {
+func Measure(ctx context.Context, cfg *config.Run, world comm.World, o MeasureOptions) (*Measurement, error) {
+	all := o.Warmup + o.Steps
+	if o.Profile {
+		all++
+	}
 	short := *cfg
 	short.Data = config.Data{Mock: true}
 	short.Tokenizer = config.Tokenizer{Type: config.TokenizerNone}
 	first := cfg.Stages[0]
-	first.Train.TrainIters, first.Train.TrainSamples, first.Train.TrainTokens = config.Count(warmup+steps), 0, 0
+	first.Train.TrainIters, first.Train.TrainSamples, first.Train.TrainTokens = config.Count(all), 0, 0
 	first.Train.DecayStyle, first.Train.DecayIters = config.DecayConstant, 0
 	first.Train.WarmupIters, first.Train.WarmupSamples, first.Train.WarmupFraction = 0, 0, 0
 	short.Stages = []config.Stage{first}
@@ -46,14 +63,14 @@ func Measure(ctx context.Context, cfg *config.Run, world comm.World, warmup, ste
 		return nil, j.unable
 	}
 	m := &Measurement{World: short.World()}
-	err := j.world.Run(func(world comm.Communicator) error { return j.measure(world, warmup, m) })
+	err := j.world.Run(func(world comm.Communicator) error { return j.measure(world, o, m) })
 	if err != nil || !j.leading() {
 		return nil, err
 	}
 	return m, nil
 }
 
-func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err error) {
+func (j *job) measure(world comm.Communicator, options MeasureOptions, m *Measurement) (err error) {
 	if err := j.meet(world); err != nil {
 		return err
 	}
@@ -70,7 +87,7 @@ func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err 
 		return err
 	}
 	var busy, wall float64
-	for i := 0; r.place.Stage < r.timeline.Stages(); i++ {
+	for i := range options.Warmup + options.Steps {
 		begin, used := time.Now(), processorTime()
 		o, err := r.step()
 		if err != nil {
@@ -83,7 +100,7 @@ func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err 
 		if err != nil {
 			return err
 		}
-		if i < warmup {
+		if i < options.Warmup {
 			continue
 		}
 		busy, wall = busy+b, wall+w
@@ -91,17 +108,48 @@ func (j *job) measure(world comm.Communicator, warmup int, m *Measurement) (err 
 			m.Steps, m.CPU, m.Loss = append(m.Steps, o.took), append(m.CPU, processorTime()-used), o.loss
 		}
 	}
+	if options.Profile {
+		if err := r.profile(m); err != nil {
+			return err
+		}
+	}
 	used := r.backend.Usage()
 	most := []float64{float64(used.Peak + used.Scratch)}
 	if err := world.Reduce("peak memory", comm.Max, most); err != nil || !r.leads() {
 		return err
 	}
-	m.Backend, m.Threads, m.Peak, m.Most = r.backend.Name(), j.backendOptions().Workers, used.ByLabel, int(most[0])
+	m.Backend, m.DType, m.Threads, m.Peak, m.Most = r.backend.Name(), j.dtype(), r.backend.Workers(), used.ByLabel, int(most[0])
 	if !j.clock {
 		return nil
 	}
 	m.Bubble = 1 - busy/wall
 	m.BubbleForetold, err = r.bubble()
+	return err
+}
+
+// profile takes a step whose kernels the leading rank's device times.
+func (r *rank) profile(m *Measurement) error {
+	p, can := r.backend.(backend.Profiler)
+	if !can {
+		return fmt.Errorf("the backend %s does not time its kernels", r.backend.Name())
+	}
+	if r.leads() {
+		p.StartProfile()
+	}
+	o, err := r.step()
+	if err != nil || !r.leads() {
+		return err
+	}
+	for _, s := range []backend.Stream{r.stream, r.traffic} {
+		if s == nil {
+			continue
+		}
+		if err := s.Sync(); err != nil {
+			return err
+		}
+	}
+	m.Profiled = o.took
+	m.Kernels, err = p.StopProfile()
 	return err
 }
 

@@ -74,7 +74,7 @@ var arrows = map[string][]string{
 		"arch", "backend", "backend/cpu", "backend/cuda", "checkpoint", "comm", "comm/local", "comm/nccl", "comm/staged", "config", "data", "eval", "execute", "flops", "grid",
 		"growth", "layout", "model", "optim", "pipeline", "report", "schedule", "telemetry", "tensor", "tokenizer",
 	},
-	"bench": {"backend", "backend/cpu", "comm", "config", "flops", "grid", "pipeline", "report", "telemetry", "tensor", "train"},
+	"bench": {"backend", "backend/cpu", "backend/cuda", "comm", "config", "flops", "grid", "pipeline", "report", "telemetry", "tensor", "train"},
 }
 
 // imports lists, for every package below src, the packages that its files import; test files count apart.

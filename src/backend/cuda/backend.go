@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"gorgonia.org/cu"
 
@@ -74,6 +75,8 @@ type gpu struct {
 	streams []*stream
 	watches []func() error // see Watch
 	usage   backend.Usage
+
+	profile atomic.Pointer[profile] // while a step is profiled
 }
 
 // inspect refuses devices that the kernels cannot run on.

@@ -18,7 +18,7 @@ import (
 // OnStream has f enqueue work on s's CUstream, in the order of s's operations, on the goroutine that feeds it; the device's context is
 // current. f must not wait for the device. After an error in the stream f runs with nil and enqueues nothing: it only lets others go on.
 func OnStream(s backend.Stream, name string, f func(raw unsafe.Pointer) error) {
-	s.(*stream).enqueue(op{name: name, always: true, run: func(s *stream) error {
+	s.(*stream).enqueue(op{name: name, always: true, work: true, run: func(s *stream) error {
 		if s.opened != nil || s.skip.Load() {
 			return f(nil)
 		}

@@ -63,6 +63,7 @@ type op struct {
 	size   int
 	args   [maxArgs]byte
 	always bool // runs after an error too: Sync waits for it
+	work   bool // run gives the device work in stream order, which a profile times
 }
 
 // event is a point in a stream. A wait in another stream must not reach the driver before the record that it means.
@@ -144,12 +145,18 @@ func (s *stream) execute(o *op) (err error) {
 		}
 		return s.opened
 	}
-	if o.run != nil {
-		return o.run(s)
+	give := func() error {
+		if o.run != nil {
+			return o.run(s)
+		}
+		s.last = o.name
+		copy(unsafe.Slice((*byte)(s.params), o.size), o.args[:])
+		return launch(o.kernel, o.grid, o.block, o.shared, s.cu, s.params, o.size)
 	}
-	s.last = o.name
-	copy(unsafe.Slice((*byte)(s.params), o.size), o.args[:])
-	return launch(o.kernel, o.grid, o.block, o.shared, s.cu, s.params, o.size)
+	if p := s.b.profile.Load(); p != nil && (o.run == nil || o.work) {
+		return p.around(s, o, give)
+	}
+	return give()
 }
 
 // fail keeps the first error.

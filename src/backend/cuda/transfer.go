@@ -24,7 +24,7 @@ const pinnedBytes = 4 << 20
 
 func (s *stream) Upload(dst tensor.Tensor, src []byte) {
 	sameBytes("Upload", dst, len(src))
-	s.enqueue(op{name: "upload", run: func(s *stream) error {
+	s.enqueue(op{name: "upload", work: true, run: func(s *stream) error {
 		return eachPiece(dst, src, func(at cu.DevicePtr, host []byte) error {
 			if s.pinnedUsed+len(host) > len(s.pinned) { // what it holds may still be on its way
 				if err := s.wait(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cambium/src/bench"
+	"cambium/src/train"
 )
 
 func benchCommand() *cobra.Command {
@@ -22,14 +23,18 @@ func benchCommand() *cobra.Command {
 func benchStepCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "step", Short: "Time training steps on synthetic tokens",
-		Long: "Times steps of the first stage of a run on synthetic tokens, and compares the operations with what the processor's\nvector units can do at most. Nothing is read or written but the configuration.",
+		Long: `Times steps of the first stage of a run on synthetic tokens, and compares the operations with what the device does at most: on
+the processor a loop of fused multiply-adds in registers, on a GPU a large GEMM, and the datasheet where the GPU is known.
+Nothing is read or written but the configuration.`,
 		Example: `  cambium bench step --config configs/gpt-30m.yaml --threads-per-rank 1 --json
   cambium bench step --config configs/gpt2-124m.yaml --micro-batch-size 4 --global-batch-size 4 --seq-length 64
-  CAMBIUM_CPU_LEVEL=avx2 cambium bench step --config configs/gpt-30m.yaml`,
+  CAMBIUM_CPU_LEVEL=avx2 cambium bench step --config configs/gpt-30m.yaml
+  cambium-cuda bench step --backend cuda --bf16 --config configs/gpt2-124m.yaml --profile`,
 	}
 	run := configFlags(c).keyFlags()
 	warmup := c.Flags().Int("warmup", 3, "steps before the clock starts")
 	steps := c.Flags().Int("steps", 10, "steps that count")
+	profile := c.Flags().Bool("profile", false, "one step more whose kernels are timed one by one (backend cuda)")
 	asJSON := c.Flags().Bool("json", false, "as one JSON object")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *steps < 1 || *warmup < 0 {
@@ -46,7 +51,7 @@ func benchStepCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r, err := bench.Step(c.Context(), cfg, world, build().Version, *warmup, *steps)
+		r, err := bench.Step(c.Context(), cfg, world, build().Version, train.MeasureOptions{Warmup: *warmup, Steps: *steps, Profile: *profile})
 		if err != nil || r == nil { // nil: another process tells
 			return err
 		}
