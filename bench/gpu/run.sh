@@ -6,7 +6,7 @@
 #   bench/gpu/run.sh OUT --tiny     (sizes that the emulated driver ends soon: CAMBIUM_CUDA_DRIVER=.../libcuda.so.1)
 # Parts: conformance kernels steps sanitizer; none named: all. Every program has a time limit of its own; what fails or runs into it is
 # told, and the rest goes on. Variables, with what they are otherwise:
-#   SHAPES="gpt2-124m gpt2-1.5b llama-1b"  TYPES="bf16"        of kernels
+#   SHAPES="gpt2-124m gpt2-1.5b llama-1b"  TYPES=bf16  TOKENS=16384   of kernels
 #   MODELS="gpt2-124m:16 gpt2-1.5b:8 llama-1b:8"               of steps, with the sequences of a batch
 #   ROUNDS=2  STEPS=20  COMPILE="whole for gpt2-124m, blocks for larger ones"  PYTHON=python3
 set -u
@@ -81,13 +81,13 @@ conformance() {
 }
 
 kernels() {
-    samples='--samples 20 --batch 30ms'
+    samples='--samples 20 --batch 30ms --tokens '"${TOKENS:-16384}"
     [ -n "$tiny" ] && samples='--samples 2 --batch 0s' SHAPES=tiny
     for shape in ${SHAPES:-gpt2-124m gpt2-1.5b llama-1b}; do
         for type in ${TYPES:-bf16}; do
             # shellcheck disable=SC2086
             step 40 60 "kernels-$shape-$type" "$cambium" bench kernels --backend cuda --shape "$shape" --dtype "$type" $samples --output-dir "$out/kernels-$shape-$type"
-            [ -n "$torch" ] && step 40 60 "torch-$shape-$type" "$python" "$here/torch_kernels.py" --shape "$shape" --dtype "$type" --samples 20 --batch 0.03 --json "$out/torch-$shape-$type.json"
+            [ -n "$torch" ] && step 40 60 "torch-$shape-$type" "$python" "$here/torch_kernels.py" --shape "$shape" --dtype "$type" --samples 20 --batch 0.03 --tokens "${TOKENS:-16384}" --json "$out/torch-$shape-$type.json"
         done
     done
 }

@@ -178,6 +178,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--shape", default="gpt2-124m", choices=sorted(SHAPES))
     p.add_argument("--dtype", default="bf16", choices=["bf16", "fp16", "fp32"])
+    p.add_argument("--tokens", type=int, help="of the micro-batch; default: the shape's")
     p.add_argument("--samples", type=int, default=20)
     p.add_argument("--batch", type=float, default=0.05, help="seconds of a batch")
     p.add_argument("--json")
@@ -186,6 +187,7 @@ def main():
     torch.backends.cuda.enable_cudnn_sdp(False)  # FlashAttention's kernels, as in torch_step.py
     torch.cuda.set_stream(torch.cuda.Stream())  # what is captured must not be in the default stream
     shape, llama, rows = SHAPES[a.shape], a.shape.startswith("llama"), []
+    shape = (a.tokens or shape[0], *shape[1:])
     cases = [lambda: products(shape, t), lambda: norms(shape, t, llama), lambda: attention(shape, t), lambda: ends(shape, t), lambda: rest(shape, t, llama)]
     for group in cases:
         for title, flops, f in group():
@@ -200,7 +202,7 @@ def main():
             print("%-28s %10.1f us  %10.1f GFLOP/s  %s" % (name, us, flops / us / 1e3, rows[-1]["how"]))
     if a.json:
         with open(a.json, "w") as f:
-            json.dump({"program": "torch " + torch.__version__, "device": torch.cuda.get_device_name(), "shape": a.shape, "dtype": a.dtype, "kernels": rows}, f, indent=2)
+            json.dump({"program": "torch " + torch.__version__, "device": torch.cuda.get_device_name(), "shape": a.shape, "tokens": shape[0], "dtype": a.dtype, "kernels": rows}, f, indent=2)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,18 @@ func KernelShapeNamed(name string) (KernelShape, error) {
 	return KernelShape{}, fmt.Errorf("bench kernels: --shape %q: want one of %s", name, strings.Join(names, ", "))
 }
 
+// WithTokens is the shape with another micro-batch, n tokens; 0 leaves it.
+func (k KernelShape) WithTokens(n int) (KernelShape, error) {
+	if n == 0 {
+		return k, nil
+	}
+	if n < 0 || n%k.SeqLength != 0 {
+		return k, fmt.Errorf("bench kernels: --tokens %d: want a multiple of the sequences' %d", n, k.SeqLength)
+	}
+	k.Tokens = n
+	return k, nil
+}
+
 // kernelCase is one operation on one shape: what it needs, how to enqueue it, and what it costs at least: operations, a
 // multiplication and an addition as two, and bytes that must cross the memory bus once, inputs and outputs.
 type kernelCase struct {

@@ -33,7 +33,7 @@ func Kernels(b backend.Backend, o KernelOptions) (*report.Kernels, error) {
 	}
 	defer b.Free(flush)
 	m.flush = tensor.New(flush, 0, tensor.F32, flushBytes/4)
-	r := &report.Kernels{Backend: b.Name(), Shape: o.Shape.Name, DType: o.DType.String()}
+	r := &report.Kernels{Backend: b.Name(), Shape: o.Shape.Name, Tokens: o.Shape.Tokens, DType: o.DType.String()}
 	if r.CopyGBs, err = m.copyRate(); err != nil {
 		return nil, err
 	}

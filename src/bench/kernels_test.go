@@ -52,6 +52,19 @@ func TestEveryKernelIsTimedInEveryType(t *testing.T) {
 	}
 }
 
+func TestAMicroBatchIsMadeOfWholeSequences(t *testing.T) {
+	shape, err := KernelShapeNamed("tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range map[int]int{0: shape.Tokens, 96: 96, 33: 0, -32: 0} {
+		got, err := shape.WithTokens(n)
+		if (err == nil) != (want > 0) || err == nil && got.Tokens != want {
+			t.Errorf("%d tokens: %d, %v", n, got.Tokens, err)
+		}
+	}
+}
+
 // An operation under the slope of the roofline is measured by the memory, one under its flat part by arithmetic.
 func TestTheRoofIsTheLowerOfTwo(t *testing.T) {
 	k := report.Kernels{CopyGBs: 10, PeakGFLOPs: 100}

@@ -12,6 +12,7 @@ type Kernels struct {
 	Backend    string      `json:"backend"`
 	Shape      string      `json:"shape"`
 	DType      string      `json:"dtype"`
+	Tokens     int         `json:"tokens"`
 	CopyGBs    float64     `json:"copy_gbs"`    // of a large copy, read and written
 	PeakGFLOPs float64     `json:"peak_gflops"` // what operations are compared with
 	Program    string      `json:"program"`
@@ -49,7 +50,7 @@ func (k *Kernels) share(r KernelRow) float64 {
 // Markdown is the table in the manner of nvbench.
 func (k *Kernels) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, shape %s, %s: copy %.1f GB/s, peak %.0f GFLOP/s\n\n", k.Backend, k.Shape, k.DType, k.CopyGBs, k.PeakGFLOPs)
+	fmt.Fprintf(&b, "%s, shape %s, %d tokens, %s: copy %.1f GB/s, peak %.0f GFLOP/s\n\n", k.Backend, k.Shape, k.Tokens, k.DType, k.CopyGBs, k.PeakGFLOPs)
 	b.WriteString("| kernel | samples | cold (us) | noise | batch (us) | noise | least | GB/s | of copy | GFLOP/s | of peak | of its roof |\n")
 	b.WriteString("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, r := range k.Rows {

@@ -31,6 +31,7 @@ GPU a large GEMM), both measured just before. Times are the host's and hold one 
 	where := c.Flags().String("backend", config.BackendCPU, "cpu or cuda")
 	shape := c.Flags().String("shape", "gpt2-124m", "gpt2-124m, gpt2-1.5b, llama-1b or tiny")
 	dtype := c.Flags().String("dtype", "fp32", "element type: fp32, bf16 or fp16")
+	rows := c.Flags().Int("tokens", 0, "tokens of the micro-batch, whole sequences; 0: the shape's")
 	threads := c.Flags().Int("threads", 0, "worker threads of the cpu backend; 0: all cores")
 	o := bench.KernelOptions{}
 	c.Flags().IntVar(&o.Samples, "samples", 10, "times of each kind")
@@ -42,6 +43,9 @@ GPU a large GEMM), both measured just before. Times are the host's and hold one 
 			return usageError{fmt.Errorf("bench kernels: --samples %d, --batch %v, --threads %d: want at least 1, 0 and 0", o.Samples, o.Spend, *threads)}
 		}
 		if o.Shape, err = bench.KernelShapeNamed(*shape); err != nil {
+			return usageError{err}
+		}
+		if o.Shape, err = o.Shape.WithTokens(*rows); err != nil {
 			return usageError{err}
 		}
 		types := map[string]tensor.DType{"fp32": tensor.F32, "bf16": tensor.BF16, "fp16": tensor.F16}
