@@ -1,0 +1,178 @@
+"""Makes the page of a machine from what bench/gpu/run.sh left in a folder.
+
+    python3 bench/gpu/report.py RESULTS [--resources build/cuda/resources.txt] [--target sm_90a] > README.md
+
+Prints Markdown: kernels beside PyTorch's and the device's roofs, training steps, where a step's time goes, conformance,
+compute-sanitizer, static resources. What is not in the folder is called unmeasured.
+"""
+
+import argparse
+import glob
+import json
+import os
+import re
+import statistics
+
+MODELS = {"gpt2-124m": "GPT-2 124M", "gpt2-1.5b": "GPT-2 1.5B", "llama-1b": "Llama 1.1B"}
+
+
+def read(*path):
+    try:
+        with open(os.path.join(*path)) as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
+def load(*path):
+    text = read(*path)
+    try:
+        return json.loads(text) if text.strip() else None
+    except json.JSONDecodeError:  # cut off by its time limit
+        return None
+
+
+def table(head, rows):
+    """Markdown; columns after the first are numbers."""
+    out = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    return "\n".join(out + ["| " + " | ".join(r) + " |" for r in rows]) + "\n"
+
+
+def percent(x):
+    return f"{100 * x:.0f} %"
+
+
+def kernels(folder):
+    """One table a shape: ours, PyTorch's, and the share of the nearer roof: the measured peak of a GEMM where an operation has more work
+    a byte than the device's knee, the measured bandwidth of a copy elsewhere."""
+    found = False
+    for path in sorted(glob.glob(os.path.join(folder, "kernels-*", "kernels.json"))):
+        found = True
+        name = os.path.basename(os.path.dirname(path)).removeprefix("kernels-")
+        ours, theirs = load(path), load(folder, f"torch-{name}.json") or {"kernels": []}
+        by_name = {k["name"]: k for k in theirs["kernels"]}
+        same = theirs.get("tokens", ours.get("tokens")) == ours.get("tokens")
+        copy, peak = ours["copy_gbs"], ours["peak_gflops"]
+        rows, ratios = [], []
+        for k in ours["kernels"]:
+            peer = by_name.get(k["name"]) if same else None
+            bound = k["flops"] / k["bytes"] > peak / copy
+            share = k["gflops"] / peak if bound else k["gbs"] / copy
+            rate = f"{k['gflops'] / 1e3:.0f} TFLOP/s" if bound else f"{k['gbs']:.0f} GB/s"
+            ratio = peer["batch_us"] / k["batch_us"] if peer else None
+            if ratio:
+                ratios.append(ratio)
+            how = f"{peer['batch_us']:.1f}" + (" c" if peer.get("how") == "compiled" else "") if peer else "-"
+            rows.append([k["name"], f"{k['batch_us']:.1f}", how, f"{ratio:.2f}" if ratio else "-", rate, percent(share) + (" of the GEMM" if bound else " of the copy"), f"{k['cold_us']:.1f}"])
+        print(f"### {name}, {ours.get('tokens', '?')} tokens\n")
+        print(f"{ours['backend']}, {ours['program']}; copy {copy:.0f} GB/s, GEMM {peak / 1e3:.0f} TFLOP/s, both measured just before; {theirs.get('program', 'no PyTorch there')}. "
+              f"Medians of {ours['kernels'][0]['samples']} batches, microseconds; c: PyTorch's through torch.compile.\n")
+        print(table(["kernel", "ours", "PyTorch", "PyTorch / ours", "rate", "share of its roof", "cold"], rows))
+        if ratios:
+            print(f"Faster than PyTorch: {sum(r > 1 for r in ratios)} of {len(ratios)}.\n")
+    if not found:
+        print("Unmeasured.\n")
+
+
+def steps(folder):
+    runs = {}
+    for path in sorted(glob.glob(os.path.join(folder, "step-*-*.json"))):
+        m = re.fullmatch(r"step-(.+)-(cambium|torch|llmc)-(\d+)\.json", os.path.basename(path))
+        run = load(path)
+        if m and run:
+            runs.setdefault(m[1], {}).setdefault(m[2], {})[int(m[3])] = run
+    rows, profiles, programs = [], [], set()
+    for model, by in runs.items():
+        ours, theirs = by.get("cambium", {}), by.get("torch", {})
+        ratios = []
+        for program, rounds in (("Cambium", ours), ("PyTorch", theirs)):
+            if not rounds:
+                continue
+            one = rounds[min(rounds)]
+            programs.add(one["program"])
+            ms = statistics.median(r["step_ms_median"] for r in rounds.values())
+            rate = statistics.median(r["tokens_per_sec"] for r in rounds.values())
+            gflops = statistics.median(r["gflops"] for r in rounds.values())
+            mfu = percent(gflops / 1e3 / one["datasheet_tflops"]) if one.get("datasheet_tflops") else "-"
+            memory = f"{one['memory_mb'] / 1e3:.1f} GB" if one.get("memory_mb") else "-"
+            if program == "PyTorch":
+                ratios = [ours[n]["tokens_per_sec"] / r["tokens_per_sec"] for n, r in rounds.items() if n in ours and (ours[n]["parameters"], ours[n]["tokens"]) == (r["parameters"], r["tokens"])]
+            ratio = f"{statistics.median(ratios):.2f} ({', '.join(f'{r:.2f}' for r in ratios)})" if ratios else "-"
+            rows.append([MODELS.get(model, model), program, str(one["tokens"]), f"{ms:.2f}", f"{rate:,.0f}", f"{gflops / 1e3:.1f}", mfu, memory, ratio])
+        for run in ours.values():
+            if run.get("profile"):
+                profiles.append((model, run["profile"], run["step_ms_median"]))
+    if not rows:
+        print("Unmeasured.\n")
+        return []
+    print("; ".join(sorted(programs)) + ". In turn in one run, ratios round by round; FLOPs by the formula palm, 6 N + 12 L H Q T; MFU of the datasheet's dense bf16.\n")
+    print(table(["model", "program", "tokens a step", "ms a step", "tokens/s", "TFLOP/s", "MFU", "memory", "ours / theirs, median"], rows))
+    return profiles
+
+
+def profile(model, p, median):
+    print(f"### {MODELS.get(model, model)}\n")
+    print(f"A step of {median:.2f} ms, of {p['step_ms']:.2f} ms while kernels were timed; kernels {p['kernels_ms']:.2f} ms together.\n")
+    sums = {}
+    for k in p["kernels"]:
+        s = sums.setdefault((k["operation"], k.get("kernel", "")), [0, 0])
+        s[0], s[1] = s[0] + k["ms"], s[1] + k["count"]
+    rows = [[f"{op}{', `' + kernel + '`' if kernel else ''}", f"{ms:.2f}", f"{100 * ms / p['kernels_ms']:.1f} %", str(n), f"{1e3 * ms / n:.1f}"] for (op, kernel), (ms, n) in sorted(sums.items(), key=lambda s: -s[1][0])]
+    rest = rows[20:]
+    print(table(["kernel", "ms", "share", "launches", "us each"], rows[:20]))
+    if rest:
+        print(f"and {len(rest)} more.\n")
+
+
+def checks(folder):
+    text = read(folder, "conformance.txt")
+    passed, failed = len(re.findall(r"--- PASS: \S+/", text)), re.findall(r"--- FAIL: (\S+/\S+)", text)
+    whole = "every operation against float64, in fp32, bf16 and fp16, odd and aligned sizes"
+    print(f"- Conformance ({whole}): {passed} groups passed" + (f", failed: {', '.join(failed)}." if failed else "." if text else ": unmeasured."))
+    for tool in ("memcheck", "racecheck"):
+        text = read(folder, f"sanitizer-{tool}.txt")
+        if not text:
+            print(f"- compute-sanitizer {tool}: unmeasured.")
+            continue
+        end = re.findall(r"=+ (.*SUMMARY.*)", text)
+        ran = re.findall(r"--- PASS: TestConformance/(\S+)", text)
+        print(f"- compute-sanitizer {tool}: {end[-1] if end else 'not at its end in its time'}; {len(ran)} groups: {', '.join(ran)}.")
+    print()
+
+
+def resources(path, target):
+    rows = []
+    for line in read(path).splitlines():
+        w = line.split()  # name target N registers N bytes shared N bytes stack N bytes spilled
+        if len(w) == 13 and w[1] == target:
+            rows.append(["`" + w[0] + "`", w[2], w[4], w[7], w[10]])
+    if rows:
+        print(f"## Static resources, {target}\n\nBy ptxas; shared memory without what a launch asks for.\n")
+        print(table(["kernel", "registers", "shared, bytes", "stack, bytes", "spilled, bytes"], rows))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("results")
+    p.add_argument("--resources", default="build/cuda/resources.txt", help="of cuda/compile.sh")
+    p.add_argument("--target", default="sm_90a")
+    p.add_argument("--title", help="default: the GPU's name")
+    a = p.parse_args()
+    machine = read(a.results, "machine.txt").strip()
+    gpu = re.search(r"NVIDIA [A-Z]+\d[^,\n]*", machine)
+    print(f"# {a.title or (gpu[0].strip() if gpu else 'A GPU')}\n\nBy `bench/gpu/run.sh` and `bench/gpu/report.py`.\n\n```\n{machine}\n```\n")
+    print("## Kernels\n")
+    kernels(a.results)
+    print("## Training steps\n")
+    profiles = steps(a.results)
+    if profiles:
+        print("## Where a step's time goes\n")
+    for one in profiles:
+        profile(*one)
+    print("## Checks\n")
+    checks(a.results)
+    resources(a.resources, a.target)
+
+
+if __name__ == "__main__":
+    main()
