@@ -18,9 +18,9 @@ import torch.nn.functional as F
 
 # tokens, sequence, hidden, ffn, heads, groups, head size, vocabulary: src/bench/kernelcases.go
 SHAPES = {
-    "gpt2-124m": (4096, 1024, 768, 3072, 12, 12, 64, 50304),
-    "gpt2-1.5b": (4096, 1024, 1600, 6400, 25, 25, 64, 50304),
-    "llama-1b": (4096, 2048, 2048, 5632, 32, 8, 64, 32000),
+    "gpt2-124m": (16384, 1024, 768, 3072, 12, 12, 64, 50304),
+    "gpt2-1.5b": (16384, 1024, 1600, 6400, 25, 25, 64, 50304),
+    "llama-1b": (16384, 2048, 2048, 5632, 32, 8, 64, 32000),
     "tiny": (64, 32, 64, 128, 2, 2, 32, 512),
 }
 DEVICE = "cuda"

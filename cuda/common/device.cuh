@@ -80,6 +80,12 @@ template <int Pending>
 __device__ __forceinline__ void copyWait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
+
+// groupBarrier is a barrier among the threads of a block that name the same id, 1 to 15; they are whole warps, threads in number.
+// Every thread of a block comes to as many of them: the emulator knows barriers of whole blocks only.
+__device__ __forceinline__ void groupBarrier(unsigned id, unsigned threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
 #else
 inline void mmaBF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4]) {
     emu::Mma m{d, a, b, c};
@@ -103,6 +109,7 @@ template <int Pending>
 inline void copyWait() {
     emu::asyncWait(Pending);
 }
+inline void groupBarrier(unsigned, unsigned) { emu::blockBarrier("groupBarrier"); }
 #endif
 
 // mma by element type.
@@ -176,6 +183,47 @@ __device__ __forceinline__ Vec<T, N> loadVec(const T* row, long long j) {
 template <int N, class T>
 __device__ __forceinline__ void storeVec(T* row, long long j, const Vec<T, N>& v) {
     reinterpret_cast<Vec<T, N>*>(row)[j] = v;
+}
+
+// Words is a Pack in four registers. (The compiler gives every 16-bit element of a Pack that lives on a register of its own.)
+template <class T>
+struct __align__(16) Words {
+    static constexpr int size = 16 / sizeof(T);
+    uint32_t w[4];
+};
+
+// element is one of them, widened; k is known to the compiler.
+__device__ __forceinline__ float element(const Words<float>& v, int k) { return __uint_as_float(v.w[k]); }
+__device__ __forceinline__ float element(const Words<bf16>& v, int k) {
+    return __uint_as_float(k % 2 ? v.w[k / 2] & 0xffff0000u : v.w[k / 2] << 16);
+}
+__device__ __forceinline__ float element(const Words<f16>& v, int k) {
+#ifdef __CUDACC__
+    const __half2 pair = *reinterpret_cast<const __half2*>(v.w + k / 2);
+    return k % 2 ? __high2float(pair) : __low2float(pair);
+#else
+    f16 h;
+    std::memcpy(&h, reinterpret_cast<const char*>(v.w) + 2 * k, 2);
+    return load(h);
+#endif
+}
+
+// put stores two neighbouring elements, rounded: k is even.
+template <class T>
+__device__ __forceinline__ void put(Words<T>& v, int k, float first, float second) {
+    v.w[k / 2] = packed<T>(first, second);
+}
+__device__ __forceinline__ void put(Words<float>& v, int k, float first, float second) {
+    v.w[k] = __float_as_uint(first), v.w[k + 1] = __float_as_uint(second);
+}
+
+// forget keeps the compiler from holding in registers what it computed from v: it takes v for another value from here on. What is cheap
+// to make again from 16-bit elements needs twice their registers as fp32.
+template <class T>
+__device__ __forceinline__ void forget(Words<T>& v) {
+#ifdef __CUDACC__
+    asm volatile("" : "+r"(v.w[0]), "+r"(v.w[1]), "+r"(v.w[2]), "+r"(v.w[3]));
+#endif
 }
 
 // FOR_TYPES instantiates MACRO(suffix, type) for every type that weights and activations may have.

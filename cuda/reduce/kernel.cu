@@ -34,20 +34,28 @@ __device__ void columnSum(const ColumnSum& a) {
     KERNEL(column_sum_##suffix);
 FOR_TYPES(COLUMN_SUM)
 
-// out[j] (+)= sum over p of partial[p, j], in order.
+// out[j] (+)= sum over p of partial[p, j], for one or two sums: the parts of the second lie behind those of the first. Blocks of 32 x
+// 16 threads, 32 columns each: a thread adds every 16th part, in order, and one of them the 16 sums, in order.
 struct AddParts {
     const float* partial;
-    float* out;
+    float *out, *second;
     int parts, cols, accumulate;
 };
 
-extern "C" __global__ void add_parts(AddParts a) {
-    for
-        STRIDED(j, a.cols) {
-            float sum = 0;
-            for (int p = 0; p < a.parts; p++) sum += a.partial[static_cast<long long>(p) * a.cols + j];
-            a.out[j] = a.accumulate ? a.out[j] + sum : sum;
-        }
+extern "C" __global__ void __launch_bounds__(512) add_parts(AddParts a) {
+    __shared__ float sums[16][33];
+    const int j = blockIdx.x * 32 + threadIdx.x;
+    float* const out = blockIdx.y == 0 ? a.out : a.second;
+    const float* const partial = a.partial + blockIdx.y * static_cast<long long>(a.parts) * a.cols;
+    float sum = 0;
+    if (j < a.cols)
+#pragma unroll 4
+        for (int p = threadIdx.y; p < a.parts; p += 16) sum += partial[static_cast<long long>(p) * a.cols + j];
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y > 0 || j >= a.cols) return;
+    for (int k = 1; k < 16; k++) sum += sums[k][threadIdx.x];
+    out[j] = a.accumulate ? out[j] + sum : sum;
 }
 KERNEL(add_parts);
 

@@ -7,8 +7,10 @@ import (
 	"cambium/src/tensor"
 )
 
-// normShapes: the last has more rows than there are partial sums of a gain's gradient.
-var normShapes = []shape{{1, 2, 2}, {3, 7, 7}, {5, 16, 20}, {33, 65, 65}, {4, 192, 200}, {7, 768, 768}, {270, 40, 41}}
+// normShapes: rows of one to four vectors for each lane of a warp, and more rows than there are partial sums of a gain's gradient.
+var normShapes = []shape{
+	{1, 2, 2}, {3, 7, 7}, {5, 16, 20}, {33, 65, 65}, {4, 192, 200}, {7, 768, 768}, {50, 512, 512}, {270, 40, 41}, {35, 1024, 1024},
+}
 
 // longRow has more elements than 8 a thread for a block of 256, and is not a multiple of what a block takes.
 var longRow = shape{2, 2056, 2056}

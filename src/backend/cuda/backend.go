@@ -64,6 +64,7 @@ type gpu struct {
 	context cu.CUContext
 	name    string
 	units   int // streaming multiprocessors
+	shared  int // bytes of shared memory that a block may have at most, less what kernels declare themselves
 	// capability is 10 x major + minor; wgmmaAlways takes the sm_90a kernels for small products too, for tests.
 	capability  int
 	wgmmaAlways bool
@@ -94,8 +95,19 @@ func (b *gpu) inspect() (err error) {
 	if b.units, err = b.device.Attribute(cu.MultiprocessorCount); err != nil {
 		return fmt.Errorf("cuda: multiprocessors of %s: %w", b.name, err)
 	}
+	if b.shared, err = b.device.Attribute(maxSharedOptin); err != nil {
+		return fmt.Errorf("cuda: shared memory of %s: %w", b.name, err)
+	}
+	b.shared -= declaredShared
 	return nil
 }
+
+// maxSharedOptin is CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, which gorgonia.org/cu has no name for, and declaredShared the
+// most that a kernel with a large dynamic part declares beside it.
+const (
+	maxSharedOptin = cu.DeviceAttribute(97)
+	declaredShared = 1 << 10
+)
 
 // do runs f on an OS thread on which the device's context is current.
 func (b *gpu) do(f func() error) error {

@@ -3,6 +3,9 @@
 package cuda
 
 import (
+	"fmt"
+	"math"
+
 	"cambium/src/backend"
 )
 
@@ -35,27 +38,38 @@ func (s *stream) NormForward(n backend.Norm) {
 	if a.scale == 0 {
 		a.scale = 1
 	}
-	t, threads := suffix(n.X.DType()), blockThreads(n.X.Cols())
-	if form, fit := normRows(n.X.DType().Size(), a.gain, a.bias, a.x, a.y, a.residual, a.delta); form != "" {
-		t, threads = form+t, fit
+	t, grid, block := suffix(n.X.DType()), dim{uint32(n.X.Rows()), 1, 1}, dim{blockThreads(n.X.Cols()), 1, 1}
+	if packs, warps := normRows(n.X.DType().Size(), a.gain, a.bias, a.x, a.y, a.residual, a.delta); packs > 0 && warps <= 16 {
+		rows := max(8/warps, 1) // a block's
+		t = fmt.Sprintf("rows%d_%s", packs, t)
+		grid, block = dim{uint32(ceilDiv(n.X.Rows(), rows)), 1, 1}, dim{uint32(32 * warps), uint32(rows), 1}
 	}
-	enqueue(s, "norm", "norm_forward_"+t, dim{uint32(n.X.Rows()), 1, 1}, dim{threads, 1, 1}, 0, &a)
+	enqueue(s, "norm", "norm_forward_"+t, grid, block, 0, &a)
 }
 
-// normRows chooses a kernel of cuda/norm/rows.cu, by how many elements of a row a thread holds, and the threads for it, or none.
-func normRows(size int, gain, bias uintptr, vs ...view) (form string, threads uint32) {
-	cols := int(vs[0].cols)
+// normRows tells for a row of which a thread holds some packs of 16 bytes how many, and how many warps hold all of it: see
+// cuda/norm/rows.cu. Lanes without work cost, and warps that have to wait for each other. packs is 0 when 16-byte accesses do not fit.
+func normRows(size int, gain, bias uintptr, vs ...view) (packs, warps int) {
 	if vector(size, vs...) == 0 || gain%16 != 0 || bias%16 != 0 {
-		return "", 0
+		return 0, 0
 	}
-	warps := func(elements int) int { return ceilDiv(cols, 32*elements) }
-	switch {
-	case warps(8) <= 8:
-		return "rows8_", uint32(32 * warps(8))
-	case warps(16) <= 16:
-		return "rows16_", uint32(32 * warps(16))
+	whole, least := int(vs[0].cols)*size/16, math.MaxInt
+	for p := 4; p > 0; p-- {
+		w := ceilDiv(whole, 32*p)
+		if cost := p * w * (20 + w); cost < least {
+			packs, warps, least = p, w, cost
+		}
 	}
-	return "", 0
+	return packs, warps
+}
+
+// normWarps are the warps of a block of the backward pass, by the packs that a thread holds: the bounds of cuda/norm/rows.cu.
+// With a mask there are fewer.
+func normWarps(packs int, masked bool) int {
+	if masked {
+		return [...]int{0, 28, 16, 12, 8}[packs]
+	}
+	return [...]int{0, 32, 20, 16, 12}[packs]
 }
 
 type normBackwardArgs struct {
@@ -79,22 +93,34 @@ func (s *stream) NormBackward(n backend.NormGrad) {
 		x: of(n.X), dy: of(n.DY), dx: of(n.DX), residual: of(n.DResidual), gain: address(n.Gain), mean: address(n.Mean),
 		rstd: address(n.RStd), rms: boolean(n.RMS), mask: mask(n.Mask, cols),
 	}
-	fit := workspaceBytes / (4 * cols * 2)
-	form, threads := normRows(n.X.DType().Size(), a.gain, 0, a.x, a.dy, a.dx, a.residual)
-	if form == "" || fit == 0 {
+	packs, warps := normRows(n.X.DType().Size(), a.gain, 0, a.x, a.dy, a.dx, a.residual)
+	masked, fit := int(a.mask.old) < cols, workspaceBytes/(4*cols*2)
+	ahead := 2 * 3 * 16 * packs * 32 * warps // bytes of shared memory for a row's threads: two rows ahead of three tensors
+	if packs == 0 || fit == 0 || warps > normWarps(packs, masked) || ahead > s.b.shared {
 		s.normParameters(n) // first: DX may lie over DY
 		enqueue(s, "norm gradient", "norm_backward_"+t, dim{uint32(rows), 1, 1}, dim{blockThreads(cols), 1, 1}, 0, &a)
 		return
 	}
-	// Some rows a block, or the partial sums would be as much to write as dx.
-	parts := max(min(2*s.b.units, ceilDiv(rows, 8), fit), 1)
+	together := min(normWarps(packs, masked)/warps, s.b.shared/ahead) // rows
+	if warps > 1 {
+		together = min(together, 15) // each has a barrier of its own
+	}
+	parts := max(min(s.b.units, ceilDiv(rows, together), fit), 1)
 	a.dgain = s.workspace.Device
 	if n.DBias.Present() {
 		a.dbias = a.dgain + uintptr(4*parts*cols)
 	}
-	enqueue(s, "norm gradient", "norm_backward_"+form+t, dim{uint32(parts), 1, 1}, dim{threads, 1, 1}, 0, &a)
-	s.addNormParts(n, a.dgain, a.dbias, parts)
+	form := "rows"
+	if masked {
+		form = "masked"
+	}
+	kernel := fmt.Sprintf("norm_backward_%s%d_%s", form, packs, t)
+	enqueue(s, "norm gradient", kernel, dim{uint32(parts), 1, 1}, dim{uint32(32 * warps), uint32(together), 1}, uint32(ahead*together), &a)
+	s.addNormParts(n, a.dgain, parts)
 }
+
+// normShared is the most dynamic shared memory that a block of the backward pass takes: with 48 packs for each of 32 lanes.
+const normShared = 2 * 3 * 16 * 48 * 32
 
 // normParameters makes the gradients of gain and bias alone.
 func (s *stream) normParameters(n backend.NormGrad) {
@@ -109,12 +135,11 @@ func (s *stream) normParameters(n backend.NormGrad) {
 	}
 	kernel := "norm_parameters_" + suffix(n.X.DType())
 	enqueue(s, "norm gradient", kernel, dim{uint32(ceilDiv(cols, 32)), uint32(parts), 1}, dim{32, 8, 1}, 0, &p)
-	s.addNormParts(n, p.gain, p.bias, parts)
+	s.addNormParts(n, p.gain, parts)
 }
 
-func (s *stream) addNormParts(n backend.NormGrad, gain, bias uintptr, parts int) {
-	s.addParts("norm gradient", gain, address(n.DGain), parts, n.X.Cols(), true)
-	if n.DBias.Present() {
-		s.addParts("norm gradient", bias, address(n.DBias), parts, n.X.Cols(), true)
-	}
+func (s *stream) addNormParts(n backend.NormGrad, partial uintptr, parts int) {
+	s.addParts("norm gradient", addPartsArgs{
+		partial: partial, out: address(n.DGain), second: address(n.DBias), parts: int32(parts), cols: int32(n.X.Cols()), accumulate: 1,
+	})
 }

@@ -20,7 +20,7 @@ type columnSumArgs struct {
 }
 
 type addPartsArgs struct {
-	partial, out            uintptr
+	partial, out, second    uintptr
 	parts, cols, accumulate int32
 }
 
@@ -31,12 +31,16 @@ func (s *stream) ColumnSum(out, x tensor.Tensor, accumulate bool) {
 	parts := s.columnParts(x.Rows(), x.Cols(), 1)
 	a := columnSumArgs{x: of(x), partial: s.workspace.Device}
 	enqueue(s, "column sum", "column_sum_"+suffix(x.DType()), dim{uint32(ceilDiv(x.Cols(), 32)), uint32(parts), 1}, dim{32, 8, 1}, 0, &a)
-	s.addParts("column sum", s.workspace.Device, address(out), parts, x.Cols(), accumulate)
+	s.addParts("column sum", addPartsArgs{partial: a.partial, out: address(out), parts: int32(parts), cols: int32(x.Cols()), accumulate: boolean(accumulate)})
 }
 
-func (s *stream) addParts(name string, partial, out uintptr, parts, cols int, accumulate bool) {
-	a := addPartsArgs{partial: partial, out: out, parts: int32(parts), cols: int32(cols), accumulate: boolean(accumulate)}
-	enqueue(s, name, "add_parts", s.grid1(cols, 1), threads256, 0, &a)
+// addParts adds the parts of one sum, or of two when there is a second.
+func (s *stream) addParts(name string, a addPartsArgs) {
+	sums := uint32(1)
+	if a.second != 0 {
+		sums = 2
+	}
+	enqueue(s, name, "add_parts", dim{uint32(ceilDiv(int(a.cols), 32)), sums, 1}, dim{32, 16, 1}, 0, &a)
 }
 
 type sumSquaresArgs struct {

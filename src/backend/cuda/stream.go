@@ -24,7 +24,7 @@ const queueSize = 256
 const maxArgs = 640
 
 // workspaceBytes is memory of every stream for what a reduction leaves between its two launches.
-const workspaceBytes = 8 << 20
+const workspaceBytes = 16 << 20
 
 // stream is a CUDA stream and the goroutine that feeds it.
 type stream struct {
