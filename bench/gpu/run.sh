@@ -73,7 +73,7 @@ step() { # LINES SECONDS NAME COMMAND...
 
 conformance() {
     if [ -n "$tiny" ]; then
-        step 3 120 conformance "$conformance" -test.count=1 -test.short -test.run 'TestConformance/^(Fill|Norm.*|Gemm|AttentionForward)$'
+        step 3 120 conformance "$conformance" -test.count=1 -test.v -test.short -test.run 'TestConformance/^(Fill|Norm.*|Gemm|AttentionForward)$'
     else
         step 3 90 conformance "$conformance" -test.count=1 -test.v
         grep -c -- '--- PASS' "$out/conformance.txt"

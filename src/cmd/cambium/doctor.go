@@ -3,7 +3,9 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"cambium/src/backend/cuda"
 	"cambium/src/cmd/cambium/doctor"
+	"cambium/src/comm/nccl"
 	"cambium/src/launch"
 )
 
@@ -21,7 +23,7 @@ the size of a job would come from. Nothing of what is missing stops Cambium: it 
 	mib := c.Flags().Int("disk-mib", 64, "how much is written for that, in MiB; 0: not measured")
 	_ = c.MarkFlagDirname("dir")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		r := doctor.Examine(c.Context(), doctor.Here(), doctor.Options{Dir: *dir, DiskMiB: *mib, MPI: launch.MPI()})
+		r := doctor.Examine(c.Context(), doctor.Here(), doctor.Options{Dir: *dir, DiskMiB: *mib, MPI: launch.MPI(), GPUs: cuda.Describe, NCCL: nccl.Find})
 		if *asJSON {
 			return printJSON(c, r)
 		}

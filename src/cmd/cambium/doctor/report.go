@@ -13,6 +13,7 @@ type Report struct {
 	Machine  Machine          `json:"machine"`
 	Disk     *Disk            `json:"disk,omitempty"`
 	Software []Item           `json:"software"`
+	CUDA     *CUDA            `json:"cuda,omitempty"`
 	Slurm    *Slurm           `json:"slurm,omitempty"` // where its commands are installed
 	Ranks    rendezvous.Place `json:"ranks"`
 	Mistake  string           `json:"mistake,omitempty"` // why ranks that were started like this would not train together
@@ -58,6 +59,13 @@ func (r Report) Print(out io.Writer) error {
 		fmt.Fprintln(w, "\nHow to get what is missing (all of it is optional, for Debian and Ubuntu)")
 		for _, i := range missing {
 			fmt.Fprintf(w, "  %s\t%s\n", i.Name, i.Get)
+		}
+		w.Flush()
+	}
+	if r.CUDA != nil {
+		fmt.Fprintln(w, "\nCUDA")
+		for _, row := range r.CUDA.rows() {
+			fmt.Fprintf(w, "  %s\t%s\n", row[0], row[1])
 		}
 		w.Flush()
 	}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"cambium/src/backend/cuda"
 	"cambium/src/rendezvous"
 )
 
@@ -14,6 +15,9 @@ type Options struct {
 	Dir     string // whose disk is timed
 	MPI     string // that the program was built with; "" without one
 	DiskMiB int    // 0: not timed
+
+	GPUs func() (cuda.Description, error) // of this program; nil: not asked
+	NCCL func() error                     // whether this program can load it
 }
 
 // Examine looks at everything.
@@ -21,6 +25,9 @@ func Examine(ctx context.Context, e Env, o Options) Report {
 	r := Report{Machine: examineMachine(e), Software: examineSoftware(ctx, e, o.MPI), Slurm: e.slurm(ctx), Ranks: rendezvous.Find(e.LookupEnv, rendezvous.Given{})}
 	if err := r.Ranks.CheckAlone(); err != nil && o.MPI == "" {
 		r.Mistake = err.Error()
+	}
+	if o.GPUs != nil {
+		r.CUDA = examineCUDA(o, e.libraries(ctx))
 	}
 	if o.DiskMiB > 0 {
 		r.Disk = measureDisk(o.Dir, o.DiskMiB)
@@ -92,7 +99,7 @@ func (e Env) mpi(ctx context.Context, built string) Item {
 var driverVersion = regexp.MustCompile(`\b\d{3,}\.\d+(\.\d+)?\b`)
 
 func (e Env) driver(libs map[string]string) Item {
-	i := Item{Name: "CUDA driver", Use: "GPUs (build tag cuda)", Get: "apt-get install nvidia-driver-570, or your site's driver"}
+	i := Item{Name: "CUDA driver", Use: "GPUs (build tag cuda)", Get: "apt-get install nvidia-driver-580, or your site's driver"}
 	path, found := libs["libcuda.so"]
 	gpus, _ := e.Glob("/proc/driver/nvidia/gpus/*/information")
 	if !found {
