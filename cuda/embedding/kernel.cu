@@ -3,9 +3,15 @@
 //	x[n] = scale (table[token - start] + positions[n mod T])
 //	dtable[token - start] += scale dx[n]     dpositions[n mod T] += scale dx[n]
 //
-// A table may hold the rows [start, start + rows) of the vocabulary only: other tokens read zero and get no gradient. The
-// backward pass adds in the order of the tokens: it sorts them by their rows first (atomics on whole numbers only, whose order
-// does not show in the result), or, for tables beyond the workspace, looks for them.
+// A table may hold the rows [start, start + rows) of the vocabulary only: other tokens read zero and get no gradient. N is how many
+// elements a thread moves at once: 16 bytes of T where addresses and rows allow it, one elsewhere.
+//
+// Bytes: forward (2 T + T) C a token, of which the positions come from cache; backward T C a token and 8 C for every row of the table
+// that occurs, and T C a token and 8 C a position again. The backward pass has no atomics but on whole numbers, whose order does not
+// show: tokens_link makes a list of every row's tokens, in any order, and embedding_gather brings it in order before it adds up. A
+// row that occurs up to kFew times is the work of a warp for every 32 N columns. One that occurs more often, as the frequent words of
+// every text do, is that of a block for every 8 N columns, which finds the tokens itself and divides them among 32 groups of
+// threads. Results do not depend on the device.
 #include "../common/device.cuh"
 
 using namespace cambium;
@@ -13,141 +19,223 @@ using namespace cambium;
 struct Embedding {
     View x, table, positions;
     const int* tokens;
-    const int *begin, *bucket;  // of sorted tokens: row r of the table has the tokens bucket[begin[r]], ..., bucket[begin[r+1] - 1]
-    int* order;                 // the same, each row's in order
     int seq, start;
     float scale;
+    int vector;
 };
 
-template <class T>
+template <class T, int N>
 __device__ void embeddingForward(const Embedding& a) {
     const long long n = blockIdx.x;
     const int at = a.tokens[n] - a.start;
     const T* from = at >= 0 && at < a.table.rows ? row<T>(a.table, at) : nullptr;
     const T* position = a.positions.data ? row<T>(a.positions, n % a.seq) : nullptr;
-    T* x = row<T>(a.x, n);
-    for (int j = threadIdx.x; j < a.x.cols; j += blockDim.x) {
-        float v = from ? load(from[j]) : 0.0f;
-        if (position) v += load(position[j]);
-        x[j] = round<T>(a.scale * v);
+    for (int j = threadIdx.x; j < a.x.cols / N; j += blockDim.x) {
+        Vec<T, N> x = {}, p = {};
+        if (from) x = loadVec<N>(from, j);
+        if (position) p = loadVec<N>(position, j);
+#pragma unroll
+        for (int k = 0; k < N; k++) x.v[k] = round<T>(a.scale * (load(x.v[k]) + load(p.v[k])));
+        storeVec<N>(row<T>(a.x, n), j, x);
     }
 }
 
-// The tokens' sort, with workspace: next [rows], begin [rows+1], bucket and order [n].
-struct TokenSort {
+constexpr int kFew = 32;
+
+// A list of tokens for every row of the table: 1 + the last of them is in head, 1 + the one before token n in before[n], and 0 ends it.
+// Rows that have more than kFew are in many, as well.
+struct TokenLists {
     const int* tokens;
-    int *begin, *next, *bucket, *order;
+    int *manyRows, *count, *head;  // the number of rows in many; [rows]; [rows]. One behind the other
+    int *before, *many;            // [n], [n / kFew]
     int n, rows, start;
 };
 
-extern "C" __global__ void tokens_clear(TokenSort a) {
+extern "C" __global__ void tokens_clear(TokenLists a) {
     for
-        STRIDED(r, a.rows) a.next[r] = 0;
+        STRIDED(i, 1 + 2LL * a.rows) a.manyRows[i] = 0;
 }
 KERNEL(tokens_clear);
 
-// next[r] = how many tokens are row r's.
-extern "C" __global__ void tokens_count(TokenSort a) {
+extern "C" __global__ void tokens_link(TokenLists a) {
     for
         STRIDED(i, a.n) {
             const int at = a.tokens[i] - a.start;
-            if (at >= 0 && at < a.rows) atomicAdd(a.next + at, 1);
+            if (at < 0 || at >= a.rows) continue;
+            a.before[i] = atomicExch(a.head + at, static_cast<int>(i) + 1);
+            if (atomicAdd(a.count + at, 1) == kFew) a.many[atomicAdd(a.manyRows, 1)] = at;
         }
 }
-KERNEL(tokens_count);
+KERNEL(tokens_link);
 
-// begin[r] = the sum of the counts before r; next becomes a copy of it. One block of 256 threads, a run of rows each.
-extern "C" __global__ void tokens_scan(TokenSort a) {
-    __shared__ int sums[256];
-    const int run = (a.rows + 255) / 256, from = min(static_cast<int>(threadIdx.x) * run, a.rows), to = min(from + run, a.rows);
-    int sum = 0;
-    for (int r = from; r < to; r++) sum += a.next[r];
-    sums[threadIdx.x] = sum;
+struct EmbeddingGather {
+    View x, table;  // the gradients
+    TokenLists lists;
+    float scale;
+    int vector, blocks;  // for rows in many: the first of the grid
+};
+
+// Floats are N elements of a row of gradients.
+template <int N>
+struct Floats {
+    static constexpr int n = N % 4 == 0 ? 4 : 1, count = N / n;
+    Vec<float, n> part[count];
+    __device__ __forceinline__ void read(const float* row, int j) {
+#pragma unroll
+        for (int i = 0; i < count; i++) part[i] = loadVec<n>(row, static_cast<long long>(j) * count + i);
+    }
+    __device__ __forceinline__ void writeWith(const float (&sum)[N], float* row, int j) const {
+#pragma unroll
+        for (int i = 0; i < count; i++) {
+            Vec<float, n> v = part[i];
+#pragma unroll
+            for (int e = 0; e < n; e++) v.v[e] += sum[i * n + e];
+            storeVec<n>(row, static_cast<long long>(j) * count + i, v);
+        }
+    }
+};
+
+// addScaled adds N elements of x.
+template <class T, int N>
+__device__ __forceinline__ void addScaled(float (&sum)[N], float scale, const Vec<T, N>& x) {
+#pragma unroll
+    for (int k = 0; k < N; k++) sum[k] += scale * load(x.v[k]);
+}
+
+// gatherFew is one warp: the row of token n, if n is the last in the row's list, and the 32 N columns of a slice.
+template <class T, int N>
+__device__ void gatherFew(const EmbeddingGather& a, long long n, int slice) {
+    const TokenLists& l = a.lists;
+    if (n >= l.n) return;
+    const int at = l.tokens[n] - l.start, lane = threadIdx.x % 32;
+    if (at < 0 || at >= l.rows || l.head[at] != n + 1) return;
+    const int count = l.count[at];
+    if (count > kFew) return;
+    int mine = static_cast<int>(n), rank = 0;  // lane i has the i-th of the list, and how many of the list come before it
+    for (int i = 1, m = mine; i < count; i++) {
+        m = l.before[m] - 1;
+        if (lane == i) mine = m;
+    }
+    for (int i = 0; i < count; i++) rank += __shfl_sync(0xffffffffu, mine, i) < mine;
+    const int j = slice * 32 + lane;
+    const bool inside = j < a.x.cols / N;
+    float* const to = row<float>(a.table, at);
+    float sum[N] = {};
+    Floats<N> old = {};
+    if (inside) old.read(to, j);
+#pragma unroll 4
+    for (int i = 0; i < count; i++) {
+        const unsigned holder = __ballot_sync(0xffffffffu, lane < count && rank == i);
+        const int token = __shfl_sync(0xffffffffu, mine, __ffs(holder) - 1);
+        if (inside) addScaled<T, N>(sum, a.scale, loadVec<N>(row<T>(a.x, token), j));
+    }
+    if (inside) old.writeWith(sum, to, j);
+}
+
+constexpr int kThreads = 256, kGroup = 8, kGroups = kThreads / kGroup, kTile = 8 * kThreads;
+
+// Found is what findTokens finds.
+struct Found {
+    int tokens[kTile], counts[kThreads / 32];
+};
+__device__ __forceinline__ Found& foundOfBlock() {
+    __shared__ Found found;
+    return found;
+}
+
+// findTokens leaves those of kTile tokens from base on that are row `at` of the table, in order, in found, and their number in every
+// thread. Warps look at runs of 256 tokens.
+__device__ __forceinline__ int findTokens(const TokenLists& l, long long base, int at, Found& found) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const long long first = base + warp * 256 + lane;
+    unsigned here[8];
+    int count = 0;
+#pragma unroll
+    for (int u = 0; u < 8; u++) here[u] = first + 32 * u < l.n ? l.tokens[first + 32 * u] - l.start == at : 0;
+#pragma unroll
+    for (int u = 0; u < 8; u++) count += __popc(here[u] = __ballot_sync(0xffffffffu, here[u]));
+    if (lane == 0) found.counts[warp] = count;
+    __syncthreads();  // found is free, too
+    int total = 0, place = 0;
+    for (int w = 0; w < kThreads / 32; w++) {
+        if (w == warp) place = total;
+        total += found.counts[w];
+    }
+#pragma unroll
+    for (int u = 0; u < 8; u++) {
+        if (here[u] >> lane & 1) found.tokens[place + __popc(here[u] & ((1u << lane) - 1))] = static_cast<int>(first + 32 * u);
+        place += __popc(here[u]);
+    }
     __syncthreads();
-    for (unsigned by = 1; by < 256; by *= 2) {
-        const int before = threadIdx.x >= by ? sums[threadIdx.x - by] : 0;
-        __syncthreads();
-        sums[threadIdx.x] += before;
-        __syncthreads();
-    }
-    int at = sums[threadIdx.x] - sum;
-    for (int r = from; r < to; r++) {
-        const int count = a.next[r];
-        a.begin[r] = a.next[r] = at;
-        at += count;
-    }
-    if (threadIdx.x == 255) a.begin[a.rows] = at;
+    return total;
 }
-KERNEL(tokens_scan);
 
-extern "C" __global__ void tokens_place(TokenSort a) {
-    for
-        STRIDED(i, a.n) {
-            const int at = a.tokens[i] - a.start;
-            if (at >= 0 && at < a.rows) a.bucket[atomicAdd(a.next + at, 1)] = static_cast<int>(i);
-        }
-}
-KERNEL(tokens_place);
-
-// One block a row of the table: it puts the row's tokens in order, each by how many of them come before it, and adds up.
-template <class T>
-__device__ void embeddingGather(const Embedding& a) {
-    const int begin = a.begin[blockIdx.x], count = a.begin[blockIdx.x + 1] - begin;
-    if (count == 0) return;
-    const int* bucket = a.bucket + begin;
-    int* order = a.order + begin;
-    for (int i = threadIdx.x; i < count; i += blockDim.x) {
-        const int token = bucket[i];
-        int before = 0;
-        for (int k = 0; k < count; k++) before += bucket[k] < token;
-        order[before] = token;
+// gatherMany is a block: row `at`, and the 8 N columns of a slice. Group g of 8 threads takes every 32nd token; their sums are added in
+// order.
+template <class T, int N>
+__device__ void gatherMany(const EmbeddingGather& a, int at, int slice) {
+    __shared__ float sums[kGroups][kGroup * N];
+    Found& found = foundOfBlock();
+    const int group = threadIdx.x / kGroup, member = threadIdx.x % kGroup, j = slice * kGroup + member;
+    const bool inside = j < a.x.cols / N;
+    float sum[N] = {};
+    for (long long base = 0; base < a.lists.n; base += kTile) {
+        const int count = findTokens(a.lists, base, at, found);
+        if (inside)
+#pragma unroll 4
+            for (int i = group; i < count; i += kGroups) addScaled<T, N>(sum, a.scale, loadVec<N>(row<T>(a.x, found.tokens[i]), j));
     }
+#pragma unroll
+    for (int k = 0; k < N; k++) sums[group][member * N + k] = sum[k];
     __syncthreads();
-    float* to = row<float>(a.table, blockIdx.x);
-    for (int j = threadIdx.x; j < a.x.cols; j += blockDim.x) {
-        float sum = to[j];
-        for (int i = 0; i < count; i++) sum += a.scale * load(row<T>(a.x, order[i])[j]);
-        to[j] = sum;
+    const int column = slice * kGroup * N + threadIdx.x;
+    if (threadIdx.x < kGroup * N && column < a.x.cols) {
+        float total = 0;
+        for (int g = 0; g < kGroups; g++) total += sums[g][threadIdx.x];
+        row<float>(a.table, at)[column] += total;
     }
+    __syncthreads();  // sums and counts are free for the block's next row
 }
 
-// One block a token. The block of a token's first occurrence adds up all of its occurrences, in order; the others end.
-template <class T>
-__device__ void embeddingBackward(const Embedding& a) {
-    const int n = blockIdx.x, token = a.tokens[n], at = token - a.start;
-    if (at < 0 || at >= a.table.rows) return;
-    int before = 0;
-    for (int m = threadIdx.x; m < n; m += blockDim.x) before |= a.tokens[m] == token;
-    if (__syncthreads_or(before)) return;
-    float* to = row<float>(a.table, at);
-    for (int begin = n; begin < a.x.rows; begin += 32) {
-        const int m = begin + threadIdx.x % 32;  // every warp looks at the same 32 tokens
-        unsigned found = __ballot_sync(0xffffffffu, m < a.x.rows && a.tokens[m] == token);
-        for (; found; found &= found - 1) {
-            const T* x = row<T>(a.x, begin + __ffs(found) - 1);
-            for (int j = threadIdx.x; j < a.x.cols; j += blockDim.x) to[j] += a.scale * load(x[j]);
-        }
+template <class T, int N>
+__device__ void embeddingGather(const EmbeddingGather& a) {
+    const int packs = a.x.cols / N;
+    if (blockIdx.x < static_cast<unsigned>(a.blocks)) {
+        const int slices = (packs + kGroup - 1) / kGroup;
+        const long long items = static_cast<long long>(*a.lists.manyRows) * slices;
+        for (long long i = blockIdx.x; i < items; i += a.blocks)
+            gatherMany<T, N>(a, a.lists.many[i / slices], static_cast<int>(i % slices));
+        return;
     }
+    const int slices = (packs + 31) / 32;
+    const long long i = static_cast<long long>(blockIdx.x - a.blocks) * (kThreads / 32) + threadIdx.x / 32;
+    gatherFew<T, N>(a, i / slices, static_cast<int>(i % slices));
 }
 
 // One block a position.
-template <class T>
+template <class T, int N>
 __device__ void positionsBackward(const Embedding& a) {
-    const int t = blockIdx.x;
-    for (int j = threadIdx.x; j < a.x.cols; j += blockDim.x) {
-        float sum = row<float>(a.positions, t)[j];
-        for (long long n = t; n < a.x.rows; n += a.seq) sum += a.scale * load(row<T>(a.x, n)[j]);
-        row<float>(a.positions, t)[j] = sum;
+    float* to = row<float>(a.positions, blockIdx.x);
+    for (int j = threadIdx.x; j < a.x.cols / N; j += blockDim.x) {
+        float sum[N] = {};
+        Floats<N> old = {};
+        old.read(to, j);
+#pragma unroll 4
+        for (long long n = blockIdx.x; n < a.x.rows; n += a.seq) addScaled<T, N>(sum, a.scale, loadVec<N>(row<T>(a.x, n), j));
+        old.writeWith(sum, to, j);
     }
 }
 
-#define EMBEDDING(suffix, type)                                                                         \
-    extern "C" __global__ void embedding_forward_##suffix(Embedding a) { embeddingForward<type>(a); }   \
-    KERNEL(embedding_forward_##suffix);                                                                 \
-    extern "C" __global__ void embedding_backward_##suffix(Embedding a) { embeddingBackward<type>(a); } \
-    KERNEL(embedding_backward_##suffix);                                                                \
-    extern "C" __global__ void positions_backward_##suffix(Embedding a) { positionsBackward<type>(a); } \
-    KERNEL(positions_backward_##suffix);                                                                \
-    extern "C" __global__ void embedding_gather_##suffix(Embedding a) { embeddingGather<type>(a); }     \
-    KERNEL(embedding_gather_##suffix);
+#define EMBEDDING_KERNEL(name, f, T, A)    \
+    extern "C" __global__ void name(A a) { \
+        if (a.vector)                      \
+            f<T, Pack<T>::size>(a);        \
+        else                               \
+            f<T, 1>(a);                    \
+    }                                      \
+    KERNEL(name);
+#define EMBEDDING(suffix, T)                                                       \
+    EMBEDDING_KERNEL(embedding_forward_##suffix, embeddingForward, T, Embedding)   \
+    EMBEDDING_KERNEL(positions_backward_##suffix, positionsBackward, T, Embedding) \
+    EMBEDDING_KERNEL(embedding_gather_##suffix, embeddingGather, T, EmbeddingGather)
 FOR_TYPES(EMBEDDING)

@@ -10,10 +10,9 @@ import (
 type embeddingArgs struct {
 	x, table, positions view
 	tokens              uintptr
-	begin, bucket       uintptr // of sorted tokens
-	order               uintptr
 	seq, start          int32
 	scale               float32
+	vector              int32
 }
 
 func (s *stream) embedding(kernel string, blocks int, e backend.Embedding) {
@@ -21,44 +20,73 @@ func (s *stream) embedding(kernel string, blocks int, e backend.Embedding) {
 		x: of(e.X), table: of(e.Table), positions: of(e.Positions), tokens: address(e.Tokens), seq: int32(e.SeqLen),
 		start: int32(e.VocabStart), scale: e.Scale,
 	}
-	enqueue(s, "embedding", kernel+suffix(e.X.DType()), dim{uint32(blocks), 1, 1}, dim{blockThreads(e.X.Cols()), 1, 1}, 0, &a)
+	size := e.X.DType().Size()
+	a.vector = vector(size, a.x, a.table, a.positions)
+	threads := blockThreads(pieces(e.X.Cols(), size, a.vector))
+	enqueue(s, "embedding", kernel+suffix(e.X.DType()), dim{uint32(blocks), 1, 1}, dim{threads, 1, 1}, 0, &a)
 }
 
 func (s *stream) EmbeddingForward(e backend.Embedding) {
 	s.embedding("embedding_forward_", e.X.Rows(), e)
 }
 
-// EmbeddingBackward sorts the tokens by their rows of the table first, where the workspace has room for that.
+// listed is how many rows of a table, and how many tokens, have place for their lists in the workspace: see tokenListsArgs.
+const listed = 1 << 20
+
 func (s *stream) EmbeddingBackward(e backend.Embedding) {
-	if rows, n := e.Table.Rows(), e.X.Rows(); 4*(2*rows+1+2*n) <= workspaceBytes && n > 0 {
-		s.embeddingSorted(e, rows, n)
-	} else {
-		s.embedding("embedding_backward_", n, e)
-	}
+	s.embeddingTable(e, listed, listed)
 	if e.Positions.Present() {
 		s.embedding("positions_backward_", min(e.SeqLen, e.X.Rows()), e)
 	}
 }
 
-type tokenSortArgs struct {
-	tokens, begin, next, bucket, order uintptr
-	n, rows, start                     int32
+// embeddingTable adds to the gradient of a table, of up to some rows and tokens at a time.
+func (s *stream) embeddingTable(e backend.Embedding, rows, tokens int) {
+	for r := 0; r < e.Table.Rows(); r += rows {
+		for n := 0; n < e.X.Rows(); n += tokens {
+			part, to := e, min(n+tokens, e.X.Rows())
+			part.Table, part.VocabStart = e.Table.Slice(r, min(r+rows, e.Table.Rows())), e.VocabStart+r
+			part.X, part.Tokens = e.X.Slice(n, to), e.Tokens.Slice(n, to)
+			s.embeddingLists(part)
+		}
+	}
 }
 
-// embeddingSorted counts, adds up the counts, hands tokens out to buckets, and then a block a row orders and adds its own.
-func (s *stream) embeddingSorted(e backend.Embedding, rows, n int) {
+type tokenListsArgs struct {
+	tokens                uintptr
+	manyRows, count, head uintptr // int32: 1, [rows], [rows]
+	before, many          uintptr // int32: [n], [n / few]
+	n, rows, start        int32
+}
+
+// few is kFew of cuda/embedding.
+const few = 32
+
+type embeddingGatherArgs struct {
+	x, table       view
+	lists          tokenListsArgs
+	scale          float32
+	vector, blocks int32
+}
+
+// embeddingLists makes lists of every row's tokens, and has them added up.
+func (s *stream) embeddingLists(e backend.Embedding) {
+	const name = "embedding gradient"
+	rows, n, size := e.Table.Rows(), e.X.Rows(), e.X.DType().Size()
 	at := func(i int) uintptr { return s.workspace.Device + uintptr(4*i) }
-	sort := tokenSortArgs{
-		tokens: address(e.Tokens), next: at(0), begin: at(rows), bucket: at(2*rows + 1), order: at(2*rows + 1 + n),
+	lists := tokenListsArgs{
+		tokens: address(e.Tokens), manyRows: at(0), count: at(1), head: at(1 + rows), before: at(1 + 2*rows), many: at(1 + 2*rows + n),
 		n: int32(n), rows: int32(rows), start: int32(e.VocabStart),
 	}
-	const name = "embedding gradient"
-	enqueue(s, name, "tokens_clear", s.grid1(rows, 1), threads256, 0, &sort)
-	enqueue(s, name, "tokens_count", s.grid1(n, 1), threads256, 0, &sort)
-	enqueue(s, name, "tokens_scan", dim{1, 1, 1}, threads256, 0, &sort)
-	enqueue(s, name, "tokens_place", s.grid1(n, 1), threads256, 0, &sort)
-	a := embeddingArgs{x: of(e.X), table: of(e.Table), begin: sort.begin, bucket: sort.bucket, order: sort.order, scale: e.Scale}
-	enqueue(s, name, "embedding_gather_"+suffix(e.X.DType()), dim{uint32(rows), 1, 1}, dim{blockThreads(e.X.Cols()), 1, 1}, 0, &a)
+	enqueue(s, name, "tokens_clear", s.grid1(1+2*rows, 1), threads256, 0, &lists)
+	enqueue(s, name, "tokens_link", s.grid1(n, 1), threads256, 0, &lists)
+	a := embeddingGatherArgs{x: of(e.X), table: of(e.Table), lists: lists, scale: e.Scale}
+	if n > few {
+		a.blocks = int32(4 * s.b.units)
+	}
+	a.vector = vector(size, a.x, a.table)
+	warps := n * ceilDiv(pieces(e.X.Cols(), size, a.vector), 32)
+	enqueue(s, name, "embedding_gather_"+suffix(e.X.DType()), dim{uint32(a.blocks) + uint32(ceilDiv(warps, 8)), 1, 1}, threads256, 0, &a)
 }
 
 type rotaryArgs struct {
