@@ -81,13 +81,13 @@ conformance() {
 }
 
 kernels() {
-    samples='--samples 20 --batch 30ms --tokens '"${TOKENS:-16384}"
+    samples='--samples 15 --batch 20ms --tokens '"${TOKENS:-16384}"
     [ -n "$tiny" ] && samples='--samples 2 --batch 0s' SHAPES=tiny
     for shape in ${SHAPES:-gpt2-124m gpt2-1.5b llama-1b}; do
         for type in ${TYPES:-bf16}; do
             # shellcheck disable=SC2086
             step 40 60 "kernels-$shape-$type" "$cambium" bench kernels --backend cuda --shape "$shape" --dtype "$type" $samples --output-dir "$out/kernels-$shape-$type"
-            [ -n "$torch" ] && step 40 60 "torch-$shape-$type" "$python" "$here/torch_kernels.py" --shape "$shape" --dtype "$type" --samples 20 --batch 0.03 --tokens "${TOKENS:-16384}" --json "$out/torch-$shape-$type.json"
+            [ -n "$torch" ] && step 40 60 "torch-$shape-$type" "$python" "$here/torch_kernels.py" --shape "$shape" --dtype "$type" --samples 15 --batch 0.02 --tokens "${TOKENS:-16384}" --json "$out/torch-$shape-$type.json"
         done
     done
 }

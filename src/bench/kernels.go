@@ -137,7 +137,8 @@ func (m *kernelBench) prepare(k kernelCase) (mem *tensor.Memory, enqueue func(ba
 }
 
 // numbers fills words of 32 bits with numbers from 2^-4 to 1 of type t, without a pattern: zeros would cost a GPU less power, and so
-// time. Read as fp32, 16-bit ones are normal numbers too.
+// time. Read as fp32, 16-bit ones are normal numbers too. They come again after the first million: drawing hundreds of megabytes takes
+// longer than measuring.
 func numbers(words int, t tensor.DType) []byte {
 	out := make([]byte, 4*words)
 	x := uint32(1)
@@ -145,7 +146,8 @@ func numbers(words int, t tensor.DType) []byte {
 		x = x*1664525 + 1013904223
 		return 0.0625 + 0.9375*float64(x>>8)/(1<<24)
 	}
-	for i := range words {
+	first := min(words, 1<<20)
+	for i := range first {
 		var bits uint32
 		switch v := draw(); t {
 		case tensor.BF16:
@@ -156,6 +158,9 @@ func numbers(words int, t tensor.DType) []byte {
 			bits = math.Float32bits(float32(v))
 		}
 		binary.NativeEndian.PutUint32(out[4*i:], bits)
+	}
+	for done := 4 * first; done < len(out); {
+		done += copy(out[done:], out[:4*first])
 	}
 	return out
 }
