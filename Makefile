@@ -33,7 +33,7 @@ gpu-bench: setup ## bin/cuda-conformance, which bench/gpu/run.sh carries to a ma
 	@env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && $(GO) test -c -tags cuda -o bin/cuda-conformance ./src/backend/cuda
 
 KERNELS := $(wildcard cuda/*/*.cu)
-emulator: ## build/cuda/emu: a libcuda.so.1 that runs the kernels on the processor, a libnccl.so.2 over shared memory; fast, and with every access checked
+emulator: ## build/cuda/emu: a libcuda.so.1 that runs the kernels on the processor, stand-ins for NCCL and cuBLASLt; fast, and with every access checked
 	@cuda/emu/build.sh build/cuda/emu/fast fast $(KERNELS) && cuda/emu/build.sh build/cuda/emu/checked checked $(KERNELS)
 
 test-cuda: setup ## everything of CUDA that needs no GPU: the emulator itself, the backend on it, with delayed streams and with checks
@@ -41,7 +41,7 @@ test-cuda: setup ## everything of CUDA that needs no GPU: the emulator itself, t
 	$(MAKE) --no-print-directory emulator && env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && \
 	$(GO) vet -tags cuda ./src/backend/cuda ./src/comm/nccl && \
 	fast=$$PWD/build/cuda/emu/fast/libcuda.so.1 checked=$$PWD/build/cuda/emu/checked/libcuda.so.1 test='$(GO) test -count=1 -tags cuda -timeout 15m' && \
-	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_EMU_SEED=7 $$test ./src/backend/cuda && \
+	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_CUBLASLT=$${fast%cuda.so.1}cublasLt.so.13 CAMBIUM_EMU_SEED=7 $$test ./src/backend/cuda && \
 	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_EMU_SEED=3 $$test -run Device ./src/bench ./src/cmd/cambium/doctor ./src/comm/staged ./tests/layouts && \
 	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_NCCL=$${fast%cuda.so.1}nccl.so.2 CAMBIUM_EMU_DEVICES=8 CAMBIUM_EMU_SEED=5 $$test -run 'Conformance|NCCL|Refused|Wrong|Differ' ./src/comm/nccl ./tests/layouts && \
 	CAMBIUM_CUDA_DRIVER=$$checked CAMBIUM_EMU_THREADS=1 $$test -short -run '(TestConformance|Missing)/^([A-Za-z]+|Gemm_in_bf16|.*_in_bf16,_aligned)$$' ./src/backend/cuda

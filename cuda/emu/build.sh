@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the emulated driver with kernels in it, OUT/libcuda.so.1, and beside it the stand-in for NCCL, OUT/libnccl.so.2.
+# Builds the emulated driver with kernels in it, OUT/libcuda.so.1, and beside it the stand-ins for NCCL, OUT/libnccl.so.2, and cuBLASLt,
+# OUT/libcublasLt.so.13.
 #   cuda/emu/build.sh OUT fast|checked FILE.cu...
 # fast finds barriers and collectives that are used wrongly; checked also looks at every load and store (races, bounds,
 # alignment), some ten to fifty times slower. Needs g++ with C++20.
@@ -31,8 +32,11 @@ compile() { # SOURCE OBJECT FLAGS...: when it is older than anything that it may
 }
 for f in "$here"/nccl/*.cc; do compile "$f" "$work/nccl-$(basename "$f" .cc).o"; done
 nccl=$objects objects=
+for f in "$here"/cublaslt/*.cc; do compile "$f" "$work/cublaslt-$(basename "$f" .cc).o"; done
+cublaslt=$objects objects=
 for f in "$here"/runtime/*.cc; do compile "$f" "$work/$(basename "$f" .cc).o"; done
 for f in "$@"; do compile "$f" "$work/kernel-$(echo "$f" | tr / -).o" $kernels -Wno-unknown-pragmas -Wno-unused-parameter -x c++; done
 for p in $pids; do wait "$p"; done
 "$cxx" $flags -shared -Wl,-soname,libcuda.so.1 $objects -o "$out/libcuda.so.1" -lpthread -ldl
 "$cxx" $flags -shared -Wl,-soname,libnccl.so.2 $nccl -o "$out/libnccl.so.2" -lpthread -ldl -lrt
+"$cxx" $flags -shared -Wl,-soname,libcublasLt.so.13 $cublaslt -o "$out/libcublasLt.so.13" -lpthread -ldl

@@ -15,8 +15,12 @@
 // functions of the driver. It has the calls that Cambium makes, sums in rank order, and names calls that differ between ranks, on all
 // of them.
 //
+// cublaslt is a libcublasLt.so.13 for it: the products that Cambium asks for, on a host thread in the order of streams, with layouts, alignments,
+// workspaces and algorithms checked.
+//
 // Not covered: time, bank conflicts, occupancy, rounding of the hardware's own exp and mma, wgmma, TMA and clusters.
 //
 // Environment: CAMBIUM_EMU_THREADS (blocks at a time), CAMBIUM_EMU_SEED, CAMBIUM_EMU_DEVICES, CAMBIUM_EMU_MEMORY (bytes a device),
-// CAMBIUM_EMU_SM (80, 90), CAMBIUM_EMU_DRIVER (version), CAMBIUM_EMU_NCCL_VERSION.
+// CAMBIUM_EMU_SM (80, 90), CAMBIUM_EMU_DRIVER (version), CAMBIUM_EMU_NCCL_VERSION,
+// CAMBIUM_EMU_CUBLASLT_VERSION.
 package emu

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"cambium/src/backend"
@@ -44,14 +45,40 @@ func Kernels(b backend.Backend, o KernelOptions) (*report.Kernels, error) {
 		}
 		r.PeakGFLOPs = peak / 1e9
 	}
+	chooser, _ := b.(backend.GemmChooser)
 	for _, k := range o.Shape.cases(o.DType) {
-		row, err := m.row(k)
+		rows, err := m.rows(k, chooser)
 		if err != nil {
 			return nil, fmt.Errorf("bench kernels: %s: %w", k.name, err)
 		}
-		r.Rows = append(r.Rows, row)
+		r.Rows = append(r.Rows, rows...)
+	}
+	if chooser != nil {
+		r.Notes = append([]string{chooser.Gemms()}, chooser.GemmChoices()...)
 	}
 	return r, nil
+}
+
+// rows measures one operation, and a GEMM again in every other mode that the backend has.
+func (m *kernelBench) rows(k kernelCase, chooser backend.GemmChooser) ([]report.KernelRow, error) {
+	first, err := m.row(k)
+	rows := []report.KernelRow{first}
+	if chooser == nil || !strings.HasPrefix(k.name, "gemm ") || err != nil {
+		return rows, err
+	}
+	modes := chooser.GemmModes()
+	for _, mode := range modes[1:] {
+		if err := chooser.SetGemmMode(mode); err != nil {
+			return nil, err
+		}
+		row, err := m.row(k)
+		if err != nil {
+			return nil, fmt.Errorf("by %s: %w", mode, err)
+		}
+		row.Name += ", " + mode
+		rows = append(rows, row)
+	}
+	return rows, chooser.SetGemmMode(modes[0])
 }
 
 // flushBytes is more than any cache holds.
@@ -182,7 +209,10 @@ func tokens(n, vocab int) []int32 {
 
 // batch are the times of one launch, in seconds, each the mean of a batch.
 func (m *kernelBench) batch(enqueue func(backend.Stream)) ([]float64, error) {
-	once, err := m.timed(1, enqueue) // and warm
+	if _, err := m.timed(1, enqueue); err != nil { // what is only done once is done now
+		return nil, err
+	}
+	once, err := m.timed(1, enqueue)
 	if err != nil {
 		return nil, err
 	}

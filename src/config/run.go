@@ -14,6 +14,7 @@ type Run struct {
 	WorldSize      int        `yaml:"world_size"`       // ranks of the job; 0: what the launcher started, LocalRanks without one
 	Backend        string     `yaml:"backend"`          // what computes: cpu or cuda
 	Comm           string     `yaml:"comm"`             // how ranks on GPUs reach each other
+	Gemm           string     `yaml:"gemm"`             // who multiplies matrices on GPUs
 	ThreadsPerRank int        `yaml:"threads_per_rank"` // workers of a rank's backend; 0: cores / local ranks
 	Tokenizer      Tokenizer  `yaml:"tokenizer"`
 	Data           Data       `yaml:"data"`
@@ -35,6 +36,13 @@ const (
 	CommAuto   = "auto"   // nccl where it is found and every rank has a GPU of its own, else staged
 	CommNCCL   = "nccl"   // NCCL, or an error
 	CommStaged = "staged" // through host memory
+)
+
+// The values of Run.Gemm.
+const (
+	GemmAuto     = "auto"     // cuBLASLt, where it is found, or own kernels: the faster one for a shape
+	GemmOwn      = "own"      // own kernels
+	GemmCublasLt = "cublaslt" // cuBLASLt, where it is found and supports a product
 )
 
 // World is the number of ranks.

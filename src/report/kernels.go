@@ -18,6 +18,7 @@ type Kernels struct {
 	Program    string      `json:"program"`
 	Machine    string      `json:"machine"`
 	Rows       []KernelRow `json:"kernels"`
+	Notes      []string    `json:"notes,omitempty"` // what else there is to say, a line each
 }
 
 // KernelRow is one operation. Rates are of the median of batches.
@@ -56,6 +57,12 @@ func (k *Kernels) Markdown() string {
 	for _, r := range k.Rows {
 		fmt.Fprintf(&b, "| %s | %d | %.1f | %.1f %% | %.1f | %.1f %% | %.1f | %.1f | %.0f %% | %.1f | %.0f %% | %.0f %% |\n", r.Name, r.Samples, r.ColdUS, r.ColdNoise,
 			r.BatchUS, r.BatchNoise, r.BestUS, r.GBs, 100*r.GBs/k.CopyGBs, r.GFLOPs, 100*r.GFLOPs/k.PeakGFLOPs, 100*k.share(r))
+	}
+	for i, n := range k.Notes {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString("- " + n + "\n")
 	}
 	return b.String()
 }

@@ -31,12 +31,25 @@ func (j *job) openDevice(world comm.Communicator) (backend.Backend, comm.Communi
 	if err != nil {
 		return nil, nil, err
 	}
+	if g, ok := b.(backend.GemmChooser); ok && j.cfg.Gemm != config.GemmAuto {
+		if err := g.SetGemmMode(j.cfg.Gemm); err != nil {
+			return nil, nil, err
+		}
+	}
 	direct, err := j.direct(world, index < devices)
 	if err != nil || !direct {
 		return b, staged.New(world), err
 	}
 	c, err := nccl.New(world, b)
 	return b, c, err
+}
+
+// described is what computes, for the log.
+func described(b backend.Backend) string {
+	if g, ok := b.(backend.GemmChooser); ok {
+		return b.Name() + "; " + g.Gemms()
+	}
+	return b.Name()
 }
 
 // direct tells whether messages go by NCCL: as the configuration says, else where every rank has NCCL and a GPU of its own.

@@ -56,7 +56,7 @@ func (o *observer) begin(r *rank, memory memoryUse) (err error) {
 	o.work, o.last = o.flopsBefore(r.place), r.place
 	run := &telemetry.Run{
 		Header: o.header(r.place), Name: filepath.Base(o.cfg.RunDir), Version: o.options.Version, Resumed: resumed, World: r.world.Size(),
-		Backend: r.backend.Name(), Machine: Machine(), Command: strings.Join(os.Args, " "),
+		Backend: described(r.backend), Machine: Machine(), Command: strings.Join(os.Args, " "),
 		TrainIters: int(o.timeline.TotalSteps()), Tokens: o.timeline.Begin(o.timeline.Stages()), FLOPs: o.flopsBefore(o.end()),
 	}
 	if err := o.sink.Write(run); err != nil {

@@ -327,6 +327,13 @@ CU_API cuMemGetInfo_v2(size_t* free, size_t* total) {
     *free = *total - std::min(*total, deviceUsed(currentContext()->device));
     return kSuccess;
 }
+CU_API cuMemGetAddressRange_v2(unsigned long long* begin, size_t* size, unsigned long long p) {
+    READY;
+    uintptr_t at;
+    if (!findRegion(p, &at, size)) return kNotFound;
+    *begin = at;
+    return kSuccess;
+}
 CU_API cuMemHostAlloc(void** out, size_t bytes, unsigned) {
     READY;
     *out = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -41,7 +42,13 @@ func Open(device int) (backend.Backend, error) {
 	if device < 0 || device >= n {
 		return nil, fmt.Errorf("cuda: device %d does not exist: this process sees %d", device, n)
 	}
-	b := &gpu{kernels: map[string]*kernel{}, usage: backend.Usage{ByLabel: map[string]int{}, PeakByLabel: map[string]int{}}}
+	b := &gpu{emulated: emulated(), kernels: map[string]*kernel{}, chosen: map[gemmKey]string{}, usage: backend.Usage{ByLabel: map[string]int{}, PeakByLabel: map[string]int{}}}
+	if !b.emulated { // whose times say nothing
+		b.tuning = tuning{rounds: 5, batch: 8}
+	}
+	if err := b.SetGemmMode(os.Getenv(gemmVariable)); err != nil {
+		return nil, err
+	}
 	if b.device, err = cu.GetDevice(device); err != nil {
 		return nil, fmt.Errorf("cuda: device %d: %w", device, err)
 	}
@@ -71,11 +78,20 @@ type gpu struct {
 	maps        tensorMaps
 	modules     []cu.Module
 
+	emulated   bool // by cuda/emu
+	mode       atomic.Uint32
+	tuning     tuning // of GEMMs
+	blasOnce   sync.Once
+	blas       *blas // nil: none
+	blasAbsent error // why
+
 	mu      sync.Mutex
 	kernels map[string]*kernel
 	streams []*stream
 	watches []func() error // see Watch
 	usage   backend.Usage
+	chosen  map[gemmKey]string // who does GEMMs: see gemmchoice.go
+	choices []string           // of them, made by time: for people
 
 	profile atomic.Pointer[profile] // while a step is profiled
 }
@@ -206,6 +222,12 @@ func (b *gpu) Close() error {
 	var all []error
 	for _, s := range streams {
 		all = append(all, s.close())
+	}
+	if b.blas != nil {
+		all = append(all, b.do(func() error {
+			b.blas.close()
+			return nil
+		}))
 	}
 	all = append(all, b.device.ReleasePrimaryCtx())
 	return errors.Join(all...)

@@ -121,6 +121,13 @@ func initialize() error {
 	}
 }
 
+// emulated tells whether the driver is cuda/emu's.
+func emulated() bool {
+	name := C.CString("cambiumEmuReport")
+	defer C.free(unsafe.Pointer(name))
+	return C.cambiumCudaSymbol(name) != nil
+}
+
 // report is what the emulated driver found wrong with a kernel; "" on a GPU.
 func report() string {
 	buf := (*C.char)(C.malloc(4096))

@@ -80,3 +80,9 @@ func (s *stream) GELUForward(y, x tensor.Tensor) {
 	a := geluArgs{y: v[0], x: v[1], vector: vector(size, v...)}
 	enqueue(s, "gelu", "gelu_forward_"+suffix(y.DType()), s.grid1(pieces(int(v[0].cols), size, a.vector), int(v[0].rows)), threads256, 0, &a)
 }
+
+// startGelu launches k, a kernel of GELUForward, at once.
+func (s *stream) startGelu(k *kernel, size int, y, x view) error {
+	a := geluArgs{y: y, x: x, vector: vector(size, y, x)}
+	return start(s, k, s.grid1(pieces(int(y.cols), size, a.vector), int(y.rows)), threads256, 0, &a)
+}

@@ -29,6 +29,8 @@ func TestRole(t *testing.T) {
 		if b, err = Open(0); err == nil {
 			_, err = b.Alloc("weights", 3<<30)
 		}
+	case "gemms":
+		err = gemms()
 	case "fault":
 		err = outOfBounds()
 	default:

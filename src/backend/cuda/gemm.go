@@ -4,9 +4,9 @@ package cuda
 
 import (
 	"fmt"
+	"unsafe"
 
 	"cambium/src/backend"
-	"cambium/src/tensor"
 )
 
 type gemmArgs struct {
@@ -16,6 +16,13 @@ type gemmArgs struct {
 	transA, transB           int32
 	alpha                    float32
 }
+
+// The activations as kernels number them.
+const (
+	actNone     = int32(backend.NoActivation)
+	actGelu     = int32(backend.GELU)
+	actGeluGrad = int32(backend.GELUGrad)
+)
 
 // The tile of the tensor-core kernels, and their dynamic shared memory: see cuda/gemm/mma.cu.
 const (
@@ -39,18 +46,9 @@ func (s *stream) Gemm(g backend.Gemm) {
 	if a.m == 0 || a.n == 0 {
 		return
 	}
-	types := suffix(g.A.DType()) + "_" + suffix(g.C.DType())
-	if s.b.wgmma(g, &a) {
-		s.enqueueWgmma(g, &a, types)
-		return
-	}
-	if !tensorCores(g) {
-		grid := dim{uint32(ceilDiv(int(a.n), 64)), uint32(ceilDiv(int(a.m), 64)), 1}
-		enqueue(s, "gemm", "gemm_simt_"+types, grid, threads256, 0, &a)
-		return
-	}
-	grid := dim{uint32(ceilDiv(int(a.n), mmaTile)), uint32(ceilDiv(int(a.m), mmaTile)), 1}
-	enqueue(s, "gemm", "gemm_mma_"+types+"_"+form(&a), grid, threads256, mmaShared, &a)
+	o := op{name: "gemm", call: runGemm}
+	*(*gemmCall)(unsafe.Pointer(&o.args)) = gemmCall{gemmArgs: a, in: g.A.DType(), out: g.C.DType()}
+	s.enqueue(o)
 }
 
 func (s *stream) checkGemm(g backend.Gemm, a *gemmArgs) {
@@ -65,14 +63,4 @@ func (s *stream) checkGemm(g backend.Gemm, a *gemmArgs) {
 	if m != a.m || n != a.n || kb != a.k || g.A.DType() != g.B.DType() {
 		panic(fmt.Sprintf("cuda: Gemm: A %v, B %v, C %v do not fit (TransA %v, TransB %v)", g.A, g.B, g.C, g.TransA, g.TransB))
 	}
-}
-
-// tensorCores tells whether the 16-bit operands lie as cp.async wants them.
-func tensorCores(g backend.Gemm) bool {
-	for _, t := range []tensor.Tensor{g.A, g.B} {
-		if t.DType() == tensor.F32 || address(t)%16 != 0 || t.LD()%8 != 0 {
-			return false
-		}
-	}
-	return true
 }

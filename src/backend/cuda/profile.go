@@ -71,10 +71,7 @@ func (b *gpu) StopProfile() (out []backend.KernelTime, err error) {
 
 // around runs f, which launches o, between two events.
 func (p *profile) around(s *stream, o *op, f func() error) error {
-	t := span{what: backend.KernelTime{Stream: s.name, Operation: o.name, Grid: o.grid}}
-	if o.kernel != nil {
-		t.what.Kernel = o.kernel.name
-	}
+	t := span{what: backend.KernelTime{Stream: s.name, Operation: o.name}}
 	var err error
 	if t.begin, err = cu.MakeEvent(cu.DefaultEvent); err != nil {
 		return err
@@ -84,6 +81,10 @@ func (p *profile) around(s *stream, o *op, f func() error) error {
 	}
 	if err = errors.Join(t.begin.Record(s.cu), f(), t.end.Record(s.cu)); err != nil {
 		return err
+	}
+	t.what.Kernel, t.what.Grid = o.by, o.grid
+	if o.kernel != nil {
+		t.what.Kernel = o.kernel.name
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -41,6 +41,10 @@ type stream struct {
 	leans      bool           // it has waited for another stream, or has a library's work, since the last wait for the device
 	opened     error          // why there is no stream
 
+	gemms     map[gemmKey]way // who does them: see gemmchoice.go
+	plans     []*blasPlan
+	blasSpace *tensor.Memory // what cuBLASLt works in, once it is wanted
+
 	skip   atomic.Bool // an error waits for Sync
 	mu     sync.Mutex
 	err    error
@@ -55,8 +59,10 @@ var _ backend.Stream = (*stream)(nil)
 // op is one entry of the queue.
 type op struct {
 	name   string
-	run    func(s *stream) error // on the stream's goroutine; nil: launch
+	run    func(s *stream) error        // on the stream's goroutine
+	call   func(s *stream, o *op) error // the same for what finds all it needs in args; without both: launch
 	kernel *kernel
+	by     string // who did it, when call has decided that
 	grid   dim
 	block  dim
 	shared uint32
@@ -78,7 +84,7 @@ type event struct {
 }
 
 func newStream(b *gpu, name string) *stream {
-	s := &stream{b: b, name: name, queue: make(chan op, queueSize)}
+	s := &stream{b: b, name: name, queue: make(chan op, queueSize), gemms: map[gemmKey]way{}}
 	ready := make(chan struct{})
 	s.ended.Add(1)
 	go s.feed(ready)
@@ -148,6 +154,9 @@ func (s *stream) execute(o *op) (err error) {
 	give := func() error {
 		if o.run != nil {
 			return o.run(s)
+		}
+		if o.call != nil {
+			return o.call(s, o)
 		}
 		s.last = o.name
 		copy(unsafe.Slice((*byte)(s.params), o.size), o.args[:])
@@ -288,7 +297,10 @@ func (s *stream) close() error {
 			return s.cu.Destroy()
 		})
 	}
-	for _, m := range []*tensor.Memory{s.workspace, s.shares, s.flag} {
+	for _, p := range s.plans {
+		s.b.blas.freePlan(p)
+	}
+	for _, m := range []*tensor.Memory{s.workspace, s.shares, s.flag, s.blasSpace} {
 		s.b.Free(m)
 	}
 	return err

@@ -85,8 +85,5 @@ func stride(v view, size int) int64 {
 	return v.ld * int64(size)
 }
 
-// tensorReady tells whether TMA can move a tensor: address and row distance are multiples of 16 bytes.
-func tensorReady(t tensor.Tensor) bool {
-	v := of(t)
-	return v.data%16 == 0 && stride(v, t.DType().Size())%16 == 0
-}
+// tensorReady tells whether TMA can move a matrix: address and row distance are multiples of 16 bytes. An absent one is no hindrance.
+func tensorReady(v view, t tensor.DType) bool { return v.data%16 == 0 && stride(v, t.Size())%16 == 0 }

@@ -28,42 +28,48 @@ const (
 // minWgmma is the number of multiplications from which a tile of 128 x 256 is worth its while.
 const minWgmma = 1 << 21
 
-// wgmma tells whether the kernels for sm_90a can do a product, and should.
-func (b *gpu) wgmma(g backend.Gemm, a *gemmArgs) bool {
-	if b.capability != 90 || g.A.DType().Size() != 2 || g.Act != backend.NoActivation && g.C.DType() == tensor.F32 {
-		return false
+// wgmmaWays is cuda/gemm/wgmma.cu.
+func wgmmaWays(s *stream, c *gemmCall) []way {
+	if !s.b.wgmma(c) {
+		return nil
 	}
-	if !b.wgmmaAlways && int64(a.m)*int64(a.n)*int64(a.k) < minWgmma {
-		return false
-	}
-	for _, t := range []tensor.Tensor{g.A, g.B, g.C, g.Pre} {
-		if t.Present() && !tensorReady(t) {
-			return false
+	act := [...]string{backend.NoActivation: "", backend.GELU: "_gelu", backend.GELUGrad: "_geluGradient"}[c.act]
+	k := s.b.kernel("gemm_wgmma_" + c.types() + act + "_" + c.form())
+	blocks, split := schedule(int(c.m), int(c.n), int(c.k), s.b.units, k.cluster)
+	grid, threads := dim{uint32(blocks), 1, 1}, dim{384, 1, 1}
+	return []way{{"wgmma", func(s *stream, c *gemmCall) error {
+		w := s.wgmmaArgs(c)
+		if split {
+			w.split = 1
+			w.partial, w.ready = s.parts()
 		}
-	}
-	return a.k > 0
+		return start(s, k, grid, threads, wgmmaShared, &w)
+	}}}
 }
 
-func (s *stream) enqueueWgmma(g backend.Gemm, a *gemmArgs, types string) {
+// wgmma tells whether the kernels for sm_90a can do a product, and should.
+func (b *gpu) wgmma(c *gemmCall) bool {
+	if b.capability != 90 || c.in.Size() != 2 || c.act != actNone && c.out == tensor.F32 {
+		return false
+	}
+	if !b.wgmmaAlways && int64(c.m)*int64(c.n)*int64(c.k) < minWgmma {
+		return false
+	}
+	return c.k > 0 && tensorReady(c.a, c.in) && tensorReady(c.b, c.in) && tensorReady(c.c, c.out) && tensorReady(c.pre, c.in)
+}
+
+func (s *stream) wgmmaArgs(c *gemmCall) wgmmaArgs {
 	w := wgmmaArgs{
-		oldC: a.c, oldPre: a.pre, bias: a.bias, alpha: a.alpha, m: a.m, n: a.n, k: a.k, accumulate: a.accumulate, withPre: boolean(g.Act == backend.GELU && g.Pre.Present()),
+		oldC: c.c, oldPre: c.pre, bias: c.bias, alpha: c.alpha, m: c.m, n: c.n, k: c.k, accumulate: c.accumulate, withPre: boolean(c.act == actGelu && c.pre.data != 0),
 	}
 	maps := &s.b.maps
-	w.a = maps.of(s.b, a.a, g.A.DType(), along(!g.TransA))
-	w.b = maps.of(s.b, a.b, g.B.DType(), along(g.TransB))
-	w.c = maps.of(s.b, a.c, g.C.DType(), 64)
+	w.a = maps.of(s.b, c.a, c.in, along(c.transA == 0))
+	w.b = maps.of(s.b, c.b, c.in, along(c.transB != 0))
+	w.c = maps.of(s.b, c.c, c.out, 64)
 	if w.withPre != 0 {
-		w.pre = maps.of(s.b, a.pre, g.Pre.DType(), 64)
+		w.pre = maps.of(s.b, c.pre, c.in, 64)
 	}
-	act := [...]string{backend.NoActivation: "", backend.GELU: "_gelu", backend.GELUGrad: "_geluGradient"}[g.Act]
-	name := "gemm_wgmma_" + types + act + "_" + form(a)
-	k := s.b.kernel(name)
-	blocks, split := schedule(int(a.m), int(a.n), int(a.k), s.b.units, k.cluster)
-	if split {
-		w.split = 1
-		w.partial, w.ready = s.parts()
-	}
-	enqueue(s, "gemm", name, dim{uint32(blocks), 1, 1}, dim{384, 1, 1}, wgmmaShared, &w)
+	return w
 }
 
 // along is the number of rows of a box: of m or n where the inner dimension is contiguous, else of k.
@@ -101,6 +107,3 @@ func (s *stream) parts() (partial, ready uintptr) {
 	at := uintptr(s.shares.Device)
 	return at, at + uintptr(s.b.units*wgmmaPart)
 }
-
-// form is how op(A) and op(B) lie, as kernels are named: n as they are, t transposed.
-func form(a *gemmArgs) string { return [2][2]string{{"nn", "nt"}, {"tn", "tt"}}[a.transA][a.transB] }

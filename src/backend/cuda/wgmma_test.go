@@ -27,6 +27,7 @@ func openHopper(t *testing.T) *gpu {
 		t.Skipf("%s is not sm_90", g.name)
 	}
 	g.wgmmaAlways = true
+	g.mode.Store(uint32(gemmOwn))
 	return g
 }
 
