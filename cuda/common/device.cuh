@@ -217,6 +217,28 @@ __device__ __forceinline__ void put(Words<float>& v, int k, float first, float s
     v.w[k] = __float_as_uint(first), v.w[k + 1] = __float_as_uint(second);
 }
 
+// One is a single element with the interface of Words, for what does not lie as 16-byte accesses want it.
+template <class T>
+struct One {
+    static constexpr int size = 1;
+    T v;
+};
+template <class T>
+__device__ __forceinline__ float element(const One<T>& v, int) {
+    return load(v.v);
+}
+
+// narrow stores all elements of a One or of Words, rounded.
+template <class T>
+__device__ __forceinline__ void narrow(One<T>& v, const float (&from)[1]) {
+    v.v = round<T>(from[0]);
+}
+template <class T>
+__device__ __forceinline__ void narrow(Words<T>& v, const float (&from)[Words<T>::size]) {
+#pragma unroll
+    for (int k = 0; k < Words<T>::size; k += 2) put(v, k, from[k], from[k + 1]);
+}
+
 // forget keeps the compiler from holding in registers what it computed from v: it takes v for another value from here on. What is cheap
 // to make again from 16-bit elements needs twice their registers as fp32.
 template <class T>
@@ -236,6 +258,18 @@ __device__ __forceinline__ void forget(Words<T>& v) {
 #define STRIDED(i, n)                                                                      \
     (long long i = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x; i < (n); \
      i += static_cast<long long>(gridDim.x) * blockDim.x)
+
+// exponential is e^x = 2^(x log2 e), in three instructions: within 2^-22 + 2^-24 |x| of it, relative, and 0 below 2^-126. x - y of what
+// it is taken of must be rounded before: a product with log2 e would round at the size of x.
+__device__ __forceinline__ float exponential(float x) {
+#ifdef __CUDACC__
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.4426950408889634f));
+    return y;
+#else
+    return std::exp2(x * 1.4426950408889634f);
+#endif
+}
 
 // ---- sums with a fixed order
 

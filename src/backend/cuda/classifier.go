@@ -17,26 +17,36 @@ type classifierArgs struct {
 	vector                             int32
 }
 
-func (s *stream) classifier(kernel string, logits tensor.Tensor, a classifierArgs) {
+// classifier enqueues one of the kernels of cuda/classifier, a block of up to so many threads a row.
+func (s *stream) classifier(kernel string, threads, shared int, logits tensor.Tensor, a classifierArgs) {
 	a.logits, a.error = of(logits), s.flag.Device
-	size, threads := logits.DType().Size(), blockThreads(logits.Cols())
-	if a.vector = vector(size, a.logits); a.vector == 1 {
-		threads = blockThreads(logits.Cols() * size / 16)
-	}
-	enqueue(s, "cross-entropy", kernel+suffix(logits.DType()), dim{uint32(logits.Rows()), 1, 1}, dim{threads, 1, 1}, 0, &a)
+	size := logits.DType().Size()
+	a.vector = vector(size, a.logits)
+	threads = min(threads, 32*ceilDiv(pieces(logits.Cols(), size, a.vector), 32))
+	enqueue(s, "cross-entropy", kernel+suffix(logits.DType()), dim{uint32(logits.Rows()), 1, 1}, dim{uint32(threads), 1, 1}, uint32(shared), &a)
 	s.flags.Store(true)
 }
 
+// CrossEntropy keeps rows in shared memory where they fit, two in a multiprocessor if possible.
 func (s *stream) CrossEntropy(c backend.CrossEntropy) {
-	s.classifier("classifier_", c.Logits, classifierArgs{targets: address(c.Targets), loss: address(c.Loss), vocab: int32(c.Vocab), scale: c.GradScale})
+	a := classifierArgs{targets: address(c.Targets), loss: address(c.Loss), vocab: int32(c.Vocab), scale: c.GradScale}
+	size := c.Logits.DType().Size()
+	switch row := c.Logits.Cols() * size; {
+	case vector(size, of(c.Logits)) == 0 || row > s.b.shared:
+		s.classifier("classifier_", 512, 0, c.Logits, a)
+	case row > (s.b.shared-declaredShared)/2:
+		s.classifier("classifier_held_", 1024, row, c.Logits, a)
+	default:
+		s.classifier("classifier_held_", 512, row, c.Logits, a)
+	}
 }
 
 func (s *stream) CrossEntropyStats(c backend.CrossEntropyStats) {
-	s.classifier("classifier_stats_", c.Logits, classifierArgs{targets: address(c.Targets), stats: address(c.Stats), start: int32(c.VocabStart), vocab: int32(c.Vocab)})
+	s.classifier("classifier_stats_", 256, 0, c.Logits, classifierArgs{targets: address(c.Targets), stats: address(c.Stats), start: int32(c.VocabStart), vocab: int32(c.Vocab)})
 }
 
 func (s *stream) CrossEntropyFinish(c backend.CrossEntropyFinish) {
-	s.classifier("classifier_finish_", c.Logits, classifierArgs{
+	s.classifier("classifier_finish_", 256, 0, c.Logits, classifierArgs{
 		targets: address(c.Targets), ranks: address(c.Stats), loss: address(c.Loss), start: int32(c.VocabStart), vocab: int32(c.Vocab),
 		shards: int32(c.Stats.Dim(0)), scale: c.GradScale,
 	})

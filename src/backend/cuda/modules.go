@@ -67,6 +67,8 @@ func (b *gpu) kernel(name string) *kernel {
 					return allowShared(k, mmaShared)
 				case strings.HasPrefix(name, "norm_backward_"):
 					return allowShared(k, min(normShared, b.shared))
+				case strings.HasPrefix(name, "classifier_held_"):
+					return allowShared(k, b.shared)
 				case strings.HasPrefix(name, "attention_flash_"):
 					return allowShared(k, flashShared)
 				}
