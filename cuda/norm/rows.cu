@@ -152,7 +152,7 @@ struct Ahead {
         return slots[((turn * 3 + which) * P + p) * (blockDim.x * blockDim.y) + threadIdx.y * blockDim.x + threadIdx.x];
     }
     // fetch starts the copies of row i of a view, or puts zeros.
-    __device__ void fetch(int turn, int which, const View& v, long long i, bool there) const {
+    __device__ void fetch(int turn, int which, const View& v, int i, bool there) const {
         const int packs = there && v.data ? v.cols / Words<T>::size : 0;
         const Words<T>* from = static_cast<const Words<T>*>(packs ? row<T>(v, i) : v.data);
 #pragma unroll
@@ -169,13 +169,13 @@ __device__ __forceinline__ void normBackwardRun(const NormBackward& a) {
     DYNAMIC_SHARED(float4, shared);
     constexpr int n = Words<T>::size;
     const int packs = a.x.cols / n;
-    const long long begin = static_cast<long long>(a.x.rows) * blockIdx.x / gridDim.x;
-    const long long end = static_cast<long long>(a.x.rows) * (blockIdx.x + 1) / gridDim.x;
+    const int begin = static_cast<int>(static_cast<long long>(a.x.rows) * blockIdx.x / gridDim.x);
+    const int end = static_cast<int>(static_cast<long long>(a.x.rows) * (blockIdx.x + 1) / gridDim.x);
     const float overSum = a.rms ? 0.0f : 1.0f / a.mask.sum, overDivisor = 1.0f / a.mask.divisor;
     const Ahead<T, P> ahead{reinterpret_cast<Words<T>*>(shared)};
     float dgain[P * n] = {}, dbias[P * n] = {};
     float mean = 0, r = 0, nextMean = 0, nextR = 0;
-    const auto fetch = [&](int turn, long long i) {
+    const auto fetch = [&](int turn, int i) {
         const bool there = i < end;  // threads without a row go along to the barriers, with zeros
         ahead.fetch(turn, 0, a.x, i, there), ahead.fetch(turn, 1, a.dy, i, there), ahead.fetch(turn, 2, a.residual, i, there);
         copyCommit();
@@ -183,8 +183,8 @@ __device__ __forceinline__ void normBackwardRun(const NormBackward& a) {
     };
     fetch(0, begin + threadIdx.y);
     int turn = 0;
-    for (long long base = begin; base < end; base += blockDim.y, turn ^= 1) {
-        const long long i = base + threadIdx.y;
+    for (int base = begin; base < end; base += blockDim.y, turn ^= 1) {
+        const int i = base + threadIdx.y;
         mean = nextMean, r = nextR;
         fetch(turn ^ 1, i + blockDim.y);
         copyWait<1>();
