@@ -83,9 +83,9 @@ def steps(folder):
             runs.setdefault(m[1], {}).setdefault(m[2], {})[int(m[3])] = run
     rows, profiles, programs = [], [], set()
     for model, by in runs.items():
-        ours, theirs = by.get("cambium", {}), by.get("torch", {})
-        ratios = []
-        for program, rounds in (("Cambium", ours), ("PyTorch", theirs)):
+        ours = by.get("cambium", {})
+        sheet = next((r["datasheet_tflops"] for rounds in by.values() for r in rounds.values() if r.get("datasheet_tflops")), None)
+        for program, rounds in (("Cambium", ours), ("PyTorch", by.get("torch", {})), ("llm.c", by.get("llmc", {}))):
             if not rounds:
                 continue
             one = rounds[min(rounds)]
@@ -93,9 +93,10 @@ def steps(folder):
             ms = statistics.median(r["step_ms_median"] for r in rounds.values())
             rate = statistics.median(r["tokens_per_sec"] for r in rounds.values())
             gflops = statistics.median(r["gflops"] for r in rounds.values())
-            mfu = percent(gflops / 1e3 / one["datasheet_tflops"]) if one.get("datasheet_tflops") else "-"
+            mfu = percent(gflops / 1e3 / sheet) if sheet else "-"
             memory = f"{one['memory_mb'] / 1e3:.1f} GB" if one.get("memory_mb") else "-"
-            if program == "PyTorch":
+            ratios = []
+            if rounds is not ours:
                 ratios = [ours[n]["tokens_per_sec"] / r["tokens_per_sec"] for n, r in rounds.items() if n in ours and (ours[n]["parameters"], ours[n]["tokens"]) == (r["parameters"], r["tokens"])]
             ratio = f"{statistics.median(ratios):.2f} ({', '.join(f'{r:.2f}' for r in ratios)})" if ratios else "-"
             rows.append([MODELS.get(model, model), program, str(one["tokens"]), f"{ms:.2f}", f"{rate:,.0f}", f"{gflops / 1e3:.1f}", mfu, memory, ratio])

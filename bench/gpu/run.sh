@@ -8,11 +8,12 @@
 # told, and the rest goes on. Variables, with what they are otherwise:
 #   SHAPES="gpt2-124m gpt2-1.5b llama-1b"  TYPES=bf16  TOKENS=16384   of kernels
 #   MODELS="gpt2-124m:16 gpt2-1.5b:8 llama-1b:8"               of steps, with the sequences of a batch
+#   LLMC=   the path of llm.c's train_gpt2cu, timed in turn with the others on LLMC_MODELS=gpt2-124m (it starts slowly)
 #   ROUNDS=2  STEPS=20  COMPILE="whole for gpt2-124m, blocks for larger ones"  PYTHON=python3
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-[ $# -ge 1 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
 out=$1
 shift
 tiny= parts=
@@ -109,6 +110,9 @@ steps() {
             profile=
             [ -n "$torch" ] && step 0 120 "step-$name-torch-$round" "$python" "$here/torch_step.py" --model "$name" --micro-batch "$batch" \
                 --warmup 5 --steps "${STEPS:-20}" --compile "${COMPILE:-$compile}" --json
+            case " ${LLMC_MODELS:-gpt2-124m} " in
+            *" $name "*) [ -n "${LLMC:-}" ] && step 0 60 "step-$name-llmc-$round" "$python" "$here/llmc_step.py" "$LLMC" --model "$name" --micro-batch "$batch" --steps "${STEPS:-20}" ;;
+            esac
             grep -h -E '"(program|step_ms_median|tokens_per_sec|gflops|mfu|memory_mb|loss)"' "$out"/step-"$name"-*-"$round".json
         done
     done
