@@ -48,7 +48,7 @@ def run(a, folder):
     write_tokens(shards[0], a.micro_batch * seq * 8 + 1)
     write_tokens(shards[1], a.micro_batch * seq + 1)
     command = [os.path.abspath(a.program), "-i", shards[0], "-j", shards[1], "-e", descriptor, "-b", a.micro_batch, "-t", seq, "-d", a.micro_batch * seq]
-    command += ["-x", a.warmup + a.steps, "-l", 3e-4, "-c", 0.1, "-v", 0, "-m", 1, "-s", 0, "-h", 0, "-r", 0, "-w", 1]
+    command += ["-x", a.warmup + a.steps, "-l", 3e-4, "-c", 0.1, "-v", 1000000, "-m", 1, "-s", 0, "-h", 0, "-r", 0, "-w", 1]
     out = subprocess.run([str(x) for x in command], env=environment(a.program), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if out.returncode:
         raise SystemExit(f"{a.program} failed with {out.returncode}:\n{out.stdout[-3000:]}")
