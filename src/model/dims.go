@@ -26,6 +26,7 @@ type dims struct {
 	eps, inputMult           float32
 	attentionScale           float32 // 1/sqrt(D); muP keeps it, since growth keeps D
 	logitScale               float32
+	logitBytes               int    // at one time; 0: see chunkRows
 	queryTables, keyTables   tables // absent without rotary positions
 	tablesFilled             bool
 	position                 string
@@ -42,12 +43,15 @@ func newDims(p *Params, f arch.Function, t *shares, o Options) (*dims, error) {
 		return nil, fmt.Errorf("model: a tensor-parallel group of %d ranks, of which this is number %d, for parameters of %s",
 			t.size, t.rank, g.Describe(p.rank))
 	}
+	if o.Inference {
+		o.LogitBytes = 0
+	}
 	d := &dims{
 		tokens: o.MicroBatch * o.SeqLength, seq: o.SeqLength, rows: o.MicroBatch * o.SeqLength,
 		hidden: m.HiddenSize, ffn: m.FFNHiddenSize / t.size, query: m.QuerySize() / t.size, kv: m.KVSize() / t.size,
 		heads: m.NumAttentionHeads / t.size, headDim: m.KVChannels, vocab: m.VocabSize, padded: m.PaddedVocab(t.size) / t.size,
 		dtype: p.dtype, swiglu: m.SwiGLU, rms: m.RMS(), inference: o.Inference, recompute: o.Recompute, split: o.SplitBackward && !o.Inference,
-		eps: float32(f.NormEps), inputMult: float32(m.InputMult), logitScale: float32(f.LogitScale),
+		eps: float32(f.NormEps), inputMult: float32(m.InputMult), logitScale: float32(f.LogitScale), logitBytes: o.LogitBytes,
 		attentionScale: float32(1 / math.Sqrt(float64(m.KVChannels))),
 		position:       m.Position, rotaryBase: m.RotaryBase, rotaryScales: m.XPosBase, tp: t,
 	}

@@ -7,12 +7,22 @@ import (
 )
 
 // Bounds of the rows of logits that exist at one time. A chunk reads and writes the whole gradient of the table once, so
-// too few rows cost bandwidth; too many leave the cache between the GEMM, the softmax and the two GEMMs behind it.
+// too few rows cost bandwidth; too many leave the cache between the GEMM, the softmax and the two GEMMs behind it. On a GPU
+// no cache holds enough rows for its GEMMs: there memory is the bound, and with it a chunk costs little beside its products.
 const (
 	chunkBytes   = 16 << 20
 	minChunkRows = 256
 	maxChunkRows = 2048
+	gpuLogits    = 1 << 30
 )
+
+// LogitBytes is what Options.LogitBytes should be, on a GPU or not.
+func LogitBytes(gpu bool) int {
+	if gpu {
+		return gpuLogits
+	}
+	return 0
+}
 
 // Head is logits = LogitScale norm(x) E^T, with the table E of the embedding when they are tied, and the loss.
 // Rows go through in chunks, so that never more than a chunk of logits exists. Each tensor-parallel rank has some rows of
@@ -53,7 +63,7 @@ func (h *Head) plan(a *backend.Arena) {
 	if d.inference {
 		dtype = tensor.F32
 	}
-	chunk := chunkRows(d.tokens, d.padded)
+	chunk := chunkRows(d.tokens, d.padded, d.logitBytes)
 	h.Logits = a.Tensor(dtype, chunk, d.padded)
 	if d.tp.size == 1 {
 		return
@@ -68,8 +78,11 @@ func (h *Head) plan(a *backend.Arena) {
 }
 
 // chunkRows divides the tokens evenly into as few chunks as the bounds allow.
-func chunkRows(tokens, vocab int) int {
+func chunkRows(tokens, vocab, bytes int) int {
 	most := min(max(chunkBytes/(4*vocab), minChunkRows), maxChunkRows)
+	if bytes > 0 {
+		most = max(bytes/(4*vocab), minChunkRows)
+	}
 	chunks := (tokens + most - 1) / most
 	return (tokens + chunks - 1) / chunks
 }

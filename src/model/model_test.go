@@ -273,6 +273,15 @@ func TestChunksOfLogitsAndMicroBatchesAddUp(t *testing.T) {
 	if d := difference(part.p.FlatGrads().F32(), want); d > 1e-5 {
 		t.Errorf("gradients differ by %g", d)
 	}
+
+	once := newRig(t, m, model.Options{MicroBatch: 6, SeqLength: 100, LogitBytes: model.LogitBytes(true)}, 2)
+	defer once.b.Close()
+	if n := once.m.MaxLogits(); n != 600 {
+		t.Errorf("%d rows of logits at once where there is room for all 600", n)
+	}
+	if d := difference(once.grads(t), want); d > 1e-5 {
+		t.Errorf("gradients with all logits at once differ by %g", d)
+	}
 }
 
 func difference(a, b []float32) float64 {

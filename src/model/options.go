@@ -14,6 +14,7 @@ type Options struct {
 	Recompute             Recompute
 	Slots                 []int // by chunk: passes whose activations are alive at the same time; nil: one each
 	SplitBackward         bool  // BackwardInput and BackwardWeight in place of BackwardPass
+	LogitBytes            int   // of logits that exist at one time, counted as fp32; 0: what a processor's cache holds. Inference takes that anyway
 	Hooks                 Hooks
 }
 

@@ -82,6 +82,7 @@ func (p *planner) pipelineStage(s *config.Stage, function arch.Function, now *st
 	_, slots := pipeline.Slots(list)
 	f, err := model.Measure(now.weights, first, function, s.Parallel.SequenceParallel, model.ParamOptions{DType: p.dtype, Grads: true}, model.Options{
 		MicroBatch: s.Train.MicroBatchSize, SeqLength: s.Train.SeqLength, Recompute: recompute, Slots: slots, SplitBackward: lists.Split(),
+		LogitBytes: model.LogitBytes(p.run.Backend == config.BackendCUDA),
 	})
 	if err != nil {
 		return out, err

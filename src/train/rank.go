@@ -202,6 +202,7 @@ func (r *rank) build() (err error) {
 	_, slots := pipeline.Slots(sched[r.groups.at.PP])
 	o := model.Options{
 		MicroBatch: s.Train.MicroBatchSize, SeqLength: s.Train.SeqLength, Recompute: recompute, Slots: slots, SplitBackward: sched.Split(),
+		LogitBytes: model.LogitBytes(r.cfg.Backend == config.BackendCUDA),
 	}
 	if r.model, err = model.New(r.backend, r.function, r.state.Params, r.parallel(s, r.groups), o); err != nil {
 		return err
