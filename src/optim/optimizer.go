@@ -13,7 +13,7 @@ import (
 
 // Params are the parameters that an Optimizer trains, as *model.Params gives them: one rank's share.
 type Params interface {
-	Shards() []model.Shard            // in the order of memory, by ascending group
+	Shards() []model.Shard            // in the order of memory, by ascending group; gradients have zeros between them
 	Weight(name string) tensor.Tensor // the shard's box: fp32, bf16 or fp16, contiguous
 	Grad(name string) tensor.Tensor   // the shard's box: fp32, contiguous
 	SequencePartial() []string        // parameters whose gradients are partial sums under sequence parallelism
@@ -41,6 +41,7 @@ type Optimizer struct {
 
 	// What a step hands over, made once.
 	tied, partial []tensor.Tensor // own gradient rows to sum over the embedding group, over tp
+	squares       []tensor.Tensor // whose squares make the norm
 	sumSquares    tensor.Tensor   // fp64 [1]
 	sum           [8]byte
 	norm          [1]float64
@@ -81,6 +82,7 @@ func New(b backend.Backend, p Parallel, params Params, c Config) (*Optimizer, er
 	}
 	o.fillBuckets()
 	o.findReplicas()
+	o.findSquares()
 	var err error
 	if o.memory, err = backend.Plan(b, "optimizer", o.plan); err != nil {
 		return nil, fmt.Errorf("optim: state of %s: %w", g.Describe(p.World.Rank()), err)

@@ -58,12 +58,20 @@ func newFake(b backend.Backend, m arch.Model, g grid.Grid, rank int, dtype tenso
 		f.shards = append(f.shards, x)
 	}
 	slices.SortStableFunc(f.shards, func(a, b model.Shard) int { return a.Group - b.Group })
-	_, err = backend.Plan(b, "weights", func(a *backend.Arena) {
-		for _, x := range f.shards {
-			f.w[x.Name], f.g[x.Name] = a.Tensor(dtype, x.Box.Dims()...), a.Tensor(tensor.F32, x.Box.Dims()...)
+	for _, block := range []struct {
+		of map[string]tensor.Tensor
+		t  tensor.DType
+	}{{f.w, dtype}, {f.g, tensor.F32}} {
+		_, err := backend.Plan(b, "parameters", func(a *backend.Arena) {
+			for _, x := range f.shards {
+				block.of[x.Name] = a.Tensor(block.t, x.Box.Dims()...)
+			}
+		})
+		if err != nil {
+			return nil, err
 		}
-	})
-	return f, err
+	}
+	return f, nil
 }
 
 // rig is one rank with an optimizer.

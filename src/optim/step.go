@@ -55,14 +55,10 @@ func (o *Optimizer) gradNorm(s backend.Stream) (float64, error) {
 		return 0, o.overshot
 	}
 	o.complete(s)
-	first := true
-	for i := range o.shards {
-		if o.shards[i].counted {
-			s.SumSquares(o.sumSquares, o.shards[i].g, !first)
-			first = false
-		}
+	for i, g := range o.squares {
+		s.SumSquares(o.sumSquares, g, i > 0)
 	}
-	if first {
+	if len(o.squares) == 0 {
 		s.Fill(o.sumSquares, 0)
 	}
 	s.Download(o.sum[:], o.sumSquares)
