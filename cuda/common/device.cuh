@@ -307,4 +307,38 @@ __device__ __forceinline__ float blockMax(float v, float* scratch) {
     return warpMax(lane < warps ? scratch[lane] : scratch[0]);
 }
 
+// ---- the last block of a launch, or of a part of one, adds up what all of them have left
+
+// lastBlock tells all threads of a block whether it is the last of `blocks` that come here with the same counter, which is 0 before and
+// after. What the others stored before is there for published.
+__device__ __forceinline__ bool lastBlock(int* counter, int blocks) {
+    __shared__ int last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0 && threadIdx.y == 0 && (last = atomicAdd(counter, 1) == blocks - 1)) atomicExch(counter, 0);
+    __syncthreads();
+    if (last) __threadfence();
+    return last;
+}
+
+// published reads what another block stored, from where all of them see the same.
+#ifdef __CUDACC__
+template <class T>
+__device__ __forceinline__ T published(const T* p) {
+    return __ldcg(p);
+}
+#else
+template <class T>
+inline T published(const T* p) {
+    T v;
+    __atomic_load(p, &v, __ATOMIC_RELAXED);
+    return v;
+}
+template <>
+inline float4 published(const float4* p) {
+    const float* f = &p->x;
+    return {published(f), published(f + 1), published(f + 2), published(f + 3)};
+}
+#endif
+
 }  // namespace cambium

@@ -125,7 +125,7 @@ const normShared = 2 * 3 * 16 * 48 * 32
 // normParameters makes the gradients of gain and bias alone.
 func (s *stream) normParameters(n backend.NormGrad) {
 	rows, cols := n.X.Rows(), n.X.Cols()
-	parts := s.columnParts(rows, cols, 2)
+	parts := columnParts(rows, cols, 32, 2)
 	p := normParametersArgs{
 		x: of(n.X), dy: of(n.DY), mean: address(n.Mean), rstd: address(n.RStd), gain: s.workspace.Device, rms: boolean(n.RMS),
 		mask: mask(n.Mask, cols),

@@ -6,32 +6,51 @@ import (
 	"cambium/src/tensor"
 )
 
-// columnParts is into how many parts the rows of a sum over rows are divided: enough to fill the device, as few as leave every part
-// some rows, and no more than the workspace holds results for.
-func (s *stream) columnParts(rows, cols, sums int) int {
-	blocks := ceilDiv(cols, 32)
+// reduceBlocks is about how many blocks a reduction takes: what every GPU from an A100 on runs at once. It does not depend on the
+// device, so that results do not either.
+const reduceBlocks = 512
+
+// counters is how many blocks that come last a launch may have.
+const counters = 4096
+
+// counter is where the blocks of a launch are counted, for the i-th block that comes last: 0 before and after each launch.
+func (s *stream) counter(i int) uintptr { return s.flag.Device + uintptr(4*(1+i)) }
+
+// columnParts is into how many parts the rows of a sum over rows are divided when a block takes some columns: enough to fill a device,
+// as few as leave every part some rows, and no more than the workspace holds results for.
+func columnParts(rows, cols, width, sums int) int {
 	fit := workspaceBytes / (4 * cols * sums)
-	return max(min(ceilDiv(4*s.b.units, blocks), ceilDiv(rows, 32), fit), 1)
+	return max(min(ceilDiv(reduceBlocks, ceilDiv(cols, width)), ceilDiv(rows, 32), fit), 1)
 }
 
 type columnSumArgs struct {
-	x       view
-	partial uintptr
-}
-
-type addPartsArgs struct {
-	partial, out, second    uintptr
-	parts, cols, accumulate int32
+	x                  view
+	partial, out       uintptr
+	counters           uintptr
+	accumulate, vector int32
 }
 
 func (s *stream) ColumnSum(out, x tensor.Tensor, accumulate bool) {
 	if out.Len() != x.Cols() {
 		panic("cuda: ColumnSum: one sum a column is wanted")
 	}
-	parts := s.columnParts(x.Rows(), x.Cols(), 1)
-	a := columnSumArgs{x: of(x), partial: s.workspace.Device}
-	enqueue(s, "column sum", "column_sum_"+suffix(x.DType()), dim{uint32(ceilDiv(x.Cols(), 32)), uint32(parts), 1}, dim{32, 8, 1}, 0, &a)
-	s.addParts("column sum", addPartsArgs{partial: a.partial, out: address(out), parts: int32(parts), cols: int32(x.Cols()), accumulate: boolean(accumulate)})
+	a := columnSumArgs{x: of(x), partial: s.workspace.Device, out: address(out), counters: s.counter(0), accumulate: boolean(accumulate)}
+	size, width := x.DType().Size(), 32 // columns of a block
+	if a.vector = vector(size, a.x); a.vector == 1 {
+		width = 32 * 16 / size
+	}
+	for cols := x.Cols(); cols > 0; cols -= counters * width {
+		a.x.cols = int32(min(cols, counters*width))
+		parts := columnParts(x.Rows(), int(a.x.cols), width, 1)
+		grid := dim{uint32(ceilDiv(int(a.x.cols), width)), uint32(parts), 1}
+		enqueue(s, "column sum", "column_sum_"+suffix(x.DType()), grid, dim{32, 8, 1}, 0, &a)
+		a.x.data, a.out = a.x.data+uintptr(counters*width*size), a.out+uintptr(counters*width*4)
+	}
+}
+
+type addPartsArgs struct {
+	partial, out, second    uintptr
+	parts, cols, accumulate int32
 }
 
 // addParts adds the parts of one sum, or of two when there is a second.
@@ -44,21 +63,17 @@ func (s *stream) addParts(name string, a addPartsArgs) {
 }
 
 type sumSquaresArgs struct {
-	x       view
-	partial uintptr
-	vector  int32
-}
-
-type addSquaresArgs struct {
-	partial, out      uintptr
-	parts, accumulate int32
+	x                  view
+	partial, out       uintptr
+	counter            uintptr
+	accumulate, vector int32
 }
 
 func (s *stream) SumSquares(out, x tensor.Tensor, accumulate bool) {
-	v := flat(x)[0]
-	grid := s.grid1(int(v.cols), 1)
-	a := sumSquaresArgs{x: v, partial: s.workspace.Device, vector: vector(x.DType().Size(), v)}
-	enqueue(s, "sum of squares", "sum_squares_"+suffix(x.DType()), grid, threads256, 0, &a)
-	b := addSquaresArgs{partial: s.workspace.Device, out: address(out), parts: int32(grid[0]), accumulate: boolean(accumulate)}
-	enqueue(s, "sum of squares", "add_squares", dim{1, 1, 1}, threads256, 0, &b)
+	v, size := flat(x)[0], x.DType().Size()
+	a := sumSquaresArgs{
+		x: v, partial: s.workspace.Device, out: address(out), counter: s.counter(0), accumulate: boolean(accumulate), vector: vector(size, v),
+	}
+	blocks := max(min(ceilDiv(pieces(int(v.cols), size, a.vector), 4*256), reduceBlocks), 1)
+	enqueue(s, "sum of squares", "sum_squares_"+suffix(x.DType()), dim{uint32(blocks), 1, 1}, threads256, 0, &a)
 }

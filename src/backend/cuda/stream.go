@@ -34,7 +34,7 @@ type stream struct {
 	cu         cu.Stream
 	workspace  *tensor.Memory
 	shares     *tensor.Memory // what blocks of a GEMM leave for each other; nil until the first one that needs it
-	flag       *tensor.Memory // int32: a kernel met an impossible argument
+	flag       *tensor.Memory // int32: a kernel met an impossible argument; behind it the counters
 	params     unsafe.Pointer // what a launch hands to the driver
 	pinned     []byte         // what copies go through
 	pinnedUsed int            // by uploads that may be on their way
@@ -134,7 +134,7 @@ func (s *stream) open() (err error) {
 	if s.workspace, err = s.b.Alloc("workspace", workspaceBytes); err != nil {
 		return err
 	}
-	s.flag, err = s.b.Alloc("workspace", 4)
+	s.flag, err = s.b.Alloc("workspace", 4*(1+counters))
 	return err
 }
 
