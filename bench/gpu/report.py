@@ -53,15 +53,17 @@ def kernels(folder):
         by_name = {k["name"]: k for k in theirs["kernels"]}
         same = theirs.get("tokens", ours.get("tokens")) == ours.get("tokens")
         copy, peak = ours["copy_gbs"], ours["peak_gflops"]
-        rows, ratios = [], []
+        rows, ratios, by_mode = [], [], {}
         for k in ours["kernels"]:
-            peer = by_name.get(k["name"]) if same else None
+            plain, _, mode = k["name"].partition(", ")
+            peer = by_name.get(plain) if same else None
             bound = k["flops"] / k["bytes"] > peak / copy
             share = k["gflops"] / peak if bound else k["gbs"] / copy
             rate = f"{k['gflops'] / 1e3:.0f} TFLOP/s" if bound else f"{k['gbs']:.0f} GB/s"
             ratio = peer["batch_us"] / k["batch_us"] if peer else None
-            if ratio:
+            if ratio and not mode:
                 ratios.append(ratio)
+            by_mode.setdefault(plain, {})[mode] = k["batch_us"]
             how = f"{peer['batch_us']:.1f}" + (" c" if peer.get("how") == "compiled" else "") if peer else "-"
             rows.append([k["name"], f"{k['batch_us']:.1f}", how, f"{ratio:.2f}" if ratio else "-", rate, percent(share) + (" of the GEMM" if bound else " of the copy"), f"{k['cold_us']:.1f}"])
         print(f"### {name}, {ours.get('tokens', '?')} tokens\n")
@@ -70,6 +72,12 @@ def kernels(folder):
         print(table(["kernel", "ours", "PyTorch", "PyTorch / ours", "rate", "share of its roof", "cold"], rows))
         if ratios:
             print(f"Faster than PyTorch: {sum(r > 1 for r in ratios)} of {len(ratios)}.\n")
+        own = [(name, m["cublaslt"] / m["own"]) for name, m in by_mode.items() if {"own", "cublaslt"} <= m.keys()]
+        if own:
+            print("Own GEMM's share of cuBLASLt's speed: " + ", ".join(f"{name.removeprefix('gemm ')} {percent(r)}" for name, r in own) + ".\n")
+        for note in ours.get("notes") or []:
+            print("- " + note)
+        print()
     if not found:
         print("Unmeasured.\n")
 
