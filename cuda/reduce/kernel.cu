@@ -8,13 +8,13 @@
 
 using namespace cambium;
 
-// out[j] (+)= sum over i of x[i, j]. Blocks of 32 x 8 threads have 32 n columns, n elements a thread at once, and a run of rows, the
-// blockIdx.y-th of gridDim.y. The last block for some columns adds the runs' sums.
+// out[j] (+)= sum over i of x[i, j]. Blocks of 32 x 8 threads have 32 n columns, n elements a thread at once, and the blockIdx.y-th
+// run of rows. The last block for some columns adds the runs' sums.
 struct ColumnSum {
     View x;
     float *partial, *out;  // [runs, cols]; [cols]
     int* counters;         // one for every 32 n columns
-    int accumulate, vector;
+    int run, accumulate, vector;
 };
 
 // addRows gives thread t of the block's 256 the sum of column t of the block's 32 n, over the 8 threads that have it.
@@ -36,12 +36,11 @@ __device__ void columnSum(const ColumnSum& a) {
     constexpr int n = V::size, n4 = n % 4 == 0 ? 4 : 1;
     __shared__ float shared[8][32 * n];
     const int j = blockIdx.x * 32 + threadIdx.x, packs = a.x.cols / n, parts = gridDim.y;
-    const long long begin = static_cast<long long>(a.x.rows) * blockIdx.y / parts;
-    const long long end = static_cast<long long>(a.x.rows) * (blockIdx.y + 1) / parts;
+    const int begin = blockIdx.y * a.run, end = min(begin + a.run, a.x.rows);
     float sum[n] = {};
     if (j < packs) {
 #pragma unroll 4
-        for (long long i = begin + threadIdx.y; i < end; i += 8) {
+        for (int i = begin + threadIdx.y; i < end; i += 8) {
             const V v = reinterpret_cast<const V*>(row<T>(a.x, i))[j];
 #pragma unroll
             for (int k = 0; k < n; k++) sum[k] += element(v, k);

@@ -24,10 +24,10 @@ func columnParts(rows, cols, width, sums int) int {
 }
 
 type columnSumArgs struct {
-	x                  view
-	partial, out       uintptr
-	counters           uintptr
-	accumulate, vector int32
+	x                       view
+	partial, out            uintptr
+	counters                uintptr
+	run, accumulate, vector int32
 }
 
 func (s *stream) ColumnSum(out, x tensor.Tensor, accumulate bool) {
@@ -41,8 +41,8 @@ func (s *stream) ColumnSum(out, x tensor.Tensor, accumulate bool) {
 	}
 	for cols := x.Cols(); cols > 0; cols -= counters * width {
 		a.x.cols = int32(min(cols, counters*width))
-		parts := columnParts(x.Rows(), int(a.x.cols), width, 1)
-		grid := dim{uint32(ceilDiv(int(a.x.cols), width)), uint32(parts), 1}
+		a.run = int32(max(ceilDiv(x.Rows(), columnParts(x.Rows(), int(a.x.cols), width, 1)), 1))
+		grid := dim{uint32(ceilDiv(int(a.x.cols), width)), uint32(max(ceilDiv(x.Rows(), int(a.run)), 1)), 1}
 		enqueue(s, "column sum", "column_sum_"+suffix(x.DType()), grid, dim{32, 8, 1}, 0, &a)
 		a.x.data, a.out = a.x.data+uintptr(counters*width*size), a.out+uintptr(counters*width*4)
 	}
