@@ -31,6 +31,17 @@ const (
 )
 
 func (s *stream) Gemm(g backend.Gemm) {
+	c := callOf(g)
+	if c.m == 0 || c.n == 0 {
+		return
+	}
+	o := op{name: "gemm", call: runGemm}
+	*(*gemmCall)(unsafe.Pointer(&o.args)) = c
+	s.enqueue(o)
+}
+
+// callOf is a GEMM as the queue carries it. Operands that do not fit are a mistake of the program.
+func callOf(g backend.Gemm) gemmCall {
 	a := gemmArgs{
 		c: of(g.C), a: of(g.A), b: of(g.B), pre: of(g.Pre), bias: address(g.Bias), act: int32(g.Act), accumulate: boolean(g.Accumulate),
 		transA: boolean(g.TransA), transB: boolean(g.TransB), alpha: g.Alpha,
@@ -42,16 +53,11 @@ func (s *stream) Gemm(g backend.Gemm) {
 	if a.k = a.a.cols; g.TransA {
 		a.k = a.a.rows
 	}
-	s.checkGemm(g, &a)
-	if a.m == 0 || a.n == 0 {
-		return
-	}
-	o := op{name: "gemm", call: runGemm}
-	*(*gemmCall)(unsafe.Pointer(&o.args)) = gemmCall{gemmArgs: a, in: g.A.DType(), out: g.C.DType()}
-	s.enqueue(o)
+	checkGemm(g, &a)
+	return gemmCall{gemmArgs: a, in: g.A.DType(), out: g.C.DType()}
 }
 
-func (s *stream) checkGemm(g backend.Gemm, a *gemmArgs) {
+func checkGemm(g backend.Gemm, a *gemmArgs) {
 	n, kb := a.b.cols, a.b.rows
 	m := a.a.rows
 	if g.TransB {

@@ -109,6 +109,30 @@ func near(x, y []byte) bool {
 	return true
 }
 
+// A kernel that does nothing is the fastest of all.
+func TestAWayThatIsWrongIsLeftOut(t *testing.T) {
+	b := opened(gemmAuto)(t).(*gpu)
+	defer b.Close()
+	b.tuning = tuning{2, 2}
+	p := newProducts(t, b)
+	for _, accumulate := range []bool{false, true} {
+		c := callOf(backend.Gemm{C: p.c, A: p.a, B: p.b, TransA: true, Accumulate: accumulate})
+		idle := way{"idle", func(*stream, *gemmCall) error { return nil }}
+		var best way
+		p.s.(*stream).enqueue(op{name: "test", run: func(s *stream) (err error) {
+			best, err = s.fastest(&c, append([]way{idle}, waysOf(s, &c, gemmAuto)...))
+			return err
+		}})
+		if err := p.s.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		choices := b.GemmChoices()
+		if told := choices[len(choices)-1]; best.name == "idle" || best.name == "" || !strings.HasSuffix(told, "WRONG RESULTS, left out: idle") {
+			t.Errorf("adding %v: %q was taken: %s", accumulate, best.name, told)
+		}
+	}
+}
+
 func TestWhoDoesGEMMsIsToldInOneSentence(t *testing.T) {
 	b := opened(gemmAuto)(t).(*gpu)
 	defer b.Close()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"gorgonia.org/cu"
@@ -49,6 +50,10 @@ func (s *stream) fastest(c *gemmCall, ways []way) (best way, err error) {
 	if len(able) == 0 {
 		return ways[0], errors.New("no implementation of this GEMM runs")
 	}
+	able, wrong, err := s.agreeing(&trial, able)
+	if err != nil {
+		return ways[0], err
+	}
 	times, err := s.timeWays(&trial, able, events)
 	if err != nil {
 		return ways[0], err
@@ -59,7 +64,7 @@ func (s *stream) fastest(c *gemmCall, ways []way) (best way, err error) {
 			at = i
 		}
 	}
-	s.b.note(c, able, times, at)
+	s.b.note(c, able, times, at, wrong)
 	return able[at], nil
 }
 
@@ -69,8 +74,12 @@ func (s *stream) timeWays(c *gemmCall, ways []way, events [2]cu.Event) ([]float6
 	for i := range times {
 		times[i] = math.Inf(1)
 	}
-	for range s.b.tuning.rounds {
+	for round := range s.b.tuning.rounds {
+		least := slices.Min(times)
 		for i, w := range ways {
+			if round > 0 && times[i] > 2*least { // nothing will come of it
+				continue
+			}
 			if err := events[0].Record(s.cu); err != nil {
 				return nil, err
 			}
@@ -96,7 +105,7 @@ func (s *stream) timeWays(c *gemmCall, ways []way, events [2]cu.Event) ([]float6
 }
 
 // note keeps what a choice was made from, for people.
-func (b *gpu) note(c *gemmCall, ways []way, times []float64, at int) {
+func (b *gpu) note(c *gemmCall, ways []way, times []float64, at int, wrong []string) {
 	var line strings.Builder
 	fmt.Fprintf(&line, "GEMM %d x %d x %d %s, %s to %s", c.m, c.n, c.k, c.form(), c.in, c.out)
 	for _, part := range []struct {
@@ -113,6 +122,9 @@ func (b *gpu) note(c *gemmCall, ways []way, times []float64, at int) {
 		separator = ", "
 	}
 	fmt.Fprintf(&line, "; taken: %s", ways[at].name)
+	if len(wrong) > 0 {
+		fmt.Fprintf(&line, "; WRONG RESULTS, left out: %s", strings.Join(wrong, ", "))
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.choices = append(b.choices, line.String())
