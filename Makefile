@@ -44,7 +44,9 @@ test-cuda: setup ## everything of CUDA that needs no GPU: the emulator itself, t
 	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_CUBLASLT=$${fast%cuda.so.1}cublasLt.so.13 CAMBIUM_EMU_SEED=7 $$test ./src/backend/cuda && \
 	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_EMU_SEED=3 $$test -run Device ./src/bench ./src/cmd/cambium/doctor ./src/comm/staged ./tests/layouts && \
 	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_NCCL=$${fast%cuda.so.1}nccl.so.2 CAMBIUM_EMU_DEVICES=8 CAMBIUM_EMU_SEED=5 $$test -run 'Conformance|NCCL|Refused|Wrong|Differ' ./src/comm/nccl ./tests/layouts && \
-	CAMBIUM_CUDA_DRIVER=$$checked CAMBIUM_EMU_THREADS=1 $$test -short -run '(TestConformance|Missing)/^([A-Za-z]+|Gemm_in_bf16|.*_in_bf16,_aligned)$$' ./src/backend/cuda
+	CAMBIUM_CUDA_DRIVER=$$checked CAMBIUM_EMU_THREADS=1 $$test -short -run '(TestConformance|Missing)/^([A-Za-z]+|Gemm_in_bf16|.*_in_bf16,_aligned)$$' ./src/backend/cuda && \
+	$(GO) build -tags cuda -o build/cuda/cambium ./src/cmd/cambium && $(GO) test -c -tags cuda -o build/cuda/conformance ./src/backend/cuda && \
+	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM=build/cuda/cambium CONFORMANCE=build/cuda/conformance bench/gpu/run.sh build/cuda/tiny --tiny
 
 .PHONY: setup
 setup:

@@ -9,11 +9,12 @@
 #   SHAPES="gpt2-124m gpt2-1.5b llama-1b"  TYPES=bf16  TOKENS=16384   of kernels
 #   MODELS="gpt2-124m:16 gpt2-1.5b:8 llama-1b:8"               of steps, with the sequences of a batch
 #   LLMC=   the path of llm.c's train_gpt2cu, timed in turn with the others on LLMC_MODELS=gpt2-124m (it starts slowly)
+#   CAMBIUM=bin/cambium-cuda  CONFORMANCE=bin/cuda-conformance  the programs
 #   ROUNDS=2  STEPS=20  COMPILE="whole for gpt2-124m, blocks for larger ones"  PYTHON=python3
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-[ $# -ge 1 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
 out=$1
 shift
 tiny= parts=
@@ -26,8 +27,8 @@ for p in "$@"; do
 done
 parts=${parts:-conformance kernels steps sanitizer}
 python=${PYTHON:-python3}
-cambium=$root/bin/cambium-cuda
-conformance=$root/bin/cuda-conformance
+cambium=${CAMBIUM:-$root/bin/cambium-cuda}
+conformance=${CONFORMANCE:-$root/bin/cuda-conformance}
 for f in "$cambium" "$conformance"; do
     [ -x "$f" ] || { echo "bench/gpu: no $f: make cuda gpu-bench, and carry bin/ here" >&2; exit 1; }
 done
