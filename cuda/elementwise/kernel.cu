@@ -1,6 +1,6 @@
 // Operations on every element: fill, copy with conversion, axpy, scale, scale columns. Bound by memory: each thread moves 16
-// bytes at once where addresses and row lengths allow it (Vector), single elements elsewhere. The host sees tensors without
-// gaps as one row.
+// bytes at once where addresses and row lengths allow it (vector), and asks for four of them before it waits for one, single
+// elements elsewhere. The host sees tensors without gaps as one row.
 #include "../common/device.cuh"
 
 using namespace cambium;
@@ -55,25 +55,36 @@ struct Pair {
     int vector;  // both have rows of whole packs of the wider element, aligned
 };
 
-template <class A, class B, class F>
+// FOUR loops j over [0, n) with all threads of a grid; body has j, and j + blockDim.x, ..., of four.
+#define FOUR(j, n) (long long j = blockIdx.x * 4LL * blockDim.x + threadIdx.x; j < (n); j += 4LL * gridDim.x * blockDim.x)
+
+// eachPair is y = f(y, x); reads tells whether f looks at y.
+template <class A, class B, bool reads, class F>
 __device__ __forceinline__ void eachPair(const Pair& a, F f) {
     constexpr int n = 16 / (sizeof(A) > sizeof(B) ? sizeof(A) : sizeof(B));
-    struct __align__(n * sizeof(A)) Left {
-        A v[n];
-    };
-    struct __align__(n * sizeof(B)) Right {
-        B v[n];
-    };
+    const int step = blockDim.x;
     for (int i = blockIdx.y; i < a.y.rows; i += gridDim.y) {
         A* y = row<A>(a.y, i);
         const B* x = row<B>(a.x, i);
+        const int packs = a.y.cols / n;
         if (a.vector) {
             for
-                STRIDED(j, a.y.cols / n) {
-                    Left l = reinterpret_cast<Left*>(y)[j];
-                    const Right r = reinterpret_cast<const Right*>(x)[j];
-                    for (int k = 0; k < n; k++) l.v[k] = f(l.v[k], r.v[k]);
-                    reinterpret_cast<Left*>(y)[j] = l;
+                FOUR(j, packs) {
+                    Vec<A, n> l[4];
+                    Vec<B, n> r[4];
+#pragma unroll
+                    for (int u = 0; u < 4; u++) {
+                        if (j + u * step >= packs) continue;
+                        r[u] = loadVec<n>(x, j + u * step);
+                        if (reads) l[u] = loadVec<n>(y, j + u * step);
+                    }
+#pragma unroll
+                    for (int u = 0; u < 4; u++) {
+                        if (j + u * step >= packs) continue;
+#pragma unroll
+                        for (int k = 0; k < n; k++) l[u].v[k] = f(l[u].v[k], r[u].v[k]);
+                        storeVec<n>(y, j + u * step, l[u]);
+                    }
                 }
         } else {
             for
@@ -84,12 +95,12 @@ __device__ __forceinline__ void eachPair(const Pair& a, F f) {
 
 template <class A, class B>
 __device__ void copy(const Pair& a) {
-    eachPair<A, B>(a, [](A, B x) { return round<A>(load(x)); });
+    eachPair<A, B, false>(a, [](A, B x) { return round<A>(load(x)); });
 }
 template <class A, class B>
 __device__ void axpy(const Pair& a) {
     const float alpha = a.alpha;
-    eachPair<A, B>(a, [alpha](A y, B x) { return round<A>(load(y) + alpha * load(x)); });
+    eachPair<A, B, true>(a, [alpha](A y, B x) { return round<A>(load(y) + alpha * load(x)); });
 }
 
 #define PAIR(y, x, Y, X)                                                 \
@@ -128,14 +139,24 @@ struct Scale {
 template <class T>
 __device__ void scale(const Scale& a) {
     constexpr int n = Pack<T>::size;
+    const int step = blockDim.x, packs = a.x.cols / n;
     for (int i = blockIdx.y; i < a.x.rows; i += gridDim.y) {
         T* x = row<T>(a.x, i);
         if (a.vector) {
             for
-                STRIDED(j, a.x.cols / n) {
-                    Pack<T> p = reinterpret_cast<Pack<T>*>(x)[j];
-                    for (int k = 0; k < n; k++) p.v[k] = round<T>(load(p.v[k]) * (a.columns ? a.columns[j * n + k] : a.alpha));
-                    reinterpret_cast<Pack<T>*>(x)[j] = p;
+                FOUR(j, packs) {
+                    Vec<T, n> v[4];
+#pragma unroll
+                    for (int u = 0; u < 4; u++)
+                        if (j + u * step < packs) v[u] = loadVec<n>(x, j + u * step);
+#pragma unroll
+                    for (int u = 0; u < 4; u++) {
+                        const long long at = j + u * step;
+                        if (at >= packs) continue;
+#pragma unroll
+                        for (int k = 0; k < n; k++) v[u].v[k] = round<T>(load(v[u].v[k]) * (a.columns ? a.columns[at * n + k] : a.alpha));
+                        storeVec<n>(x, at, v[u]);
+                    }
                 }
         } else {
             for

@@ -92,12 +92,14 @@ func enqueue[A any](s *stream, name, kernel string, grid, block dim, shared uint
 // blockThreads is the size of a block for kernels that go through rows of n elements together: whole warps.
 func blockThreads(n int) uint32 { return uint32(min(max((n+31)/32, 1), 8) * 32) }
 
-// grid1 is a one-dimensional grid of 256-thread blocks over n pieces of work, as many as fill the device a few times, and
-// rows in its second dimension.
+// grid1 is a one-dimensional grid of 256-thread blocks over n pieces of work, up to as many as fill the device many times, and rows in
+// its second dimension. grid4 is the same for threads that take four pieces at a time.
 func (s *stream) grid1(n, rows int) dim {
-	blocks := min((n+255)/256, 16*s.b.units)
+	blocks := min((n+255)/256, 64*s.b.units)
 	return dim{uint32(max(blocks, 1)), uint32(min(max(rows, 1), 65535)), 1}
 }
+
+func (s *stream) grid4(n, rows int) dim { return s.grid1(ceilDiv(n, 4), rows) }
 
 var threads256 = dim{256, 1, 1}
 

@@ -58,7 +58,7 @@ type adamwArgs struct {
 	lr, beta1, beta2, eps, decay, gradScale float32
 	correction1, correction2                float32
 	logBeta1, logBeta2                      float32
-	step                                    int32
+	step, vector                            int32
 }
 
 func (s *stream) AdamW(x backend.AdamW) {
@@ -76,6 +76,9 @@ func (s *stream) AdamW(x backend.AdamW) {
 	t := tensor.F32
 	if x.Out.Present() {
 		t = x.Out.DType()
+	}
+	if (a.w|a.m|a.v|a.g|a.out)%16 == 0 && a.cols%4 == 0 {
+		a.vector, n = 1, n/4
 	}
 	enqueue(s, "adamw", "adamw_"+suffix(t), s.grid1(n, 1), threads256, 0, &a)
 }

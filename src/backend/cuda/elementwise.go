@@ -18,7 +18,8 @@ func (s *stream) Fill(x tensor.Tensor, value float32) {
 	}
 	v := flat(x)[0]
 	a := fillArgs{x: v, value: value, vector: vector(x.DType().Size(), v)}
-	enqueue(s, "fill", "fill_"+suffix(x.DType()), s.grid1(int(v.cols), int(v.rows)), threads256, 0, &a)
+	grid := s.grid1(pieces(int(v.cols), x.DType().Size(), a.vector), int(v.rows))
+	enqueue(s, "fill", "fill_"+suffix(x.DType()), grid, threads256, 0, &a)
 }
 
 type pairArgs struct {
@@ -37,7 +38,8 @@ func (s *stream) pair(name string, y, x tensor.Tensor, alpha float32) {
 	v := flat(y, x)
 	wide := max(y.DType().Size(), x.DType().Size())
 	a := pairArgs{y: v[0], x: v[1], alpha: alpha, vector: min(vector(wide, v[0]), vector(wide, v[1]))}
-	enqueue(s, name, name+"_"+suffix(y.DType())+"_"+suffix(x.DType()), s.grid1(int(v[0].cols), int(v[0].rows)), threads256, 0, &a)
+	grid := s.grid4(pieces(int(v[0].cols), wide, a.vector), int(v[0].rows))
+	enqueue(s, name, name+"_"+suffix(y.DType())+"_"+suffix(x.DType()), grid, threads256, 0, &a)
 }
 
 func (s *stream) Copy(dst, src tensor.Tensor)        { s.pair("copy", dst, src, 1) }
@@ -67,7 +69,8 @@ func (s *stream) ScaleColumns(x, v tensor.Tensor) {
 
 func (s *stream) scale(name string, x tensor.Tensor, v view, a scaleArgs) {
 	a.x, a.vector = v, vector(x.DType().Size(), v)
-	enqueue(s, name, "scale_"+suffix(x.DType()), s.grid1(int(v.cols), int(v.rows)), threads256, 0, &a)
+	grid := s.grid4(pieces(int(v.cols), x.DType().Size(), a.vector), int(v.rows))
+	enqueue(s, name, "scale_"+suffix(x.DType()), grid, threads256, 0, &a)
 }
 
 type geluArgs struct {
