@@ -153,7 +153,7 @@ struct Ahead {
     }
     // fetch starts the copies of row i of a view, or puts zeros.
     __device__ void fetch(int turn, int which, const View& v, int i, bool there) const {
-        const int packs = there && v.data ? v.cols / Words<T>::size : 0;
+        const int packs = there ? v.cols / Words<T>::size : 0;
         const Words<T>* from = static_cast<const Words<T>*>(packs ? row<T>(v, i) : v.data);
 #pragma unroll
         for (int p = 0; p < P; p++) {
@@ -177,7 +177,8 @@ __device__ __forceinline__ void normBackwardRun(const NormBackward& a) {
     float mean = 0, r = 0, nextMean = 0, nextR = 0;
     const auto fetch = [&](int turn, int i) {
         const bool there = i < end;  // threads without a row go along to the barriers, with zeros
-        ahead.fetch(turn, 0, a.x, i, there), ahead.fetch(turn, 1, a.dy, i, there), ahead.fetch(turn, 2, a.residual, i, there);
+        ahead.fetch(turn, 0, a.x, i, there), ahead.fetch(turn, 1, a.dy, i, there);
+        if (a.residual.data) ahead.fetch(turn, 2, a.residual, i, there);
         copyCommit();
         nextMean = there && !a.rms ? a.mean[i] : 0.0f, nextR = there ? a.rstd[i] : 0.0f;
     };
@@ -210,8 +211,9 @@ __device__ __forceinline__ void normBackwardRun(const NormBackward& a) {
         for (int p = 0; p < P; p++) {
             const int j = threadIdx.x + p * blockDim.x;
             if (i >= end || j >= packs) continue;
-            const Words<T> gain = static_cast<const Words<T>*>(a.gain)[j], residual = ahead.at(turn, 2, p);
-            Words<T> dx;
+            const Words<T> gain = static_cast<const Words<T>*>(a.gain)[j];
+            Words<T> dx, residual = {};
+            if (a.residual.data) residual = ahead.at(turn, 2, p);
 #pragma unroll
             for (int k = 0; k < n; k += 2) {
                 float v[2];
