@@ -45,6 +45,13 @@ torch=
 cat "$out/machine.txt"
 grep -q '^torch' "$out/machine.txt" && [ -z "$tiny" ] && torch=yes
 
+# PyTorch's cuBLASLt for both.
+if [ -n "$torch" ] && [ -z "${CAMBIUM_CUBLASLT:-}" ]; then
+    CAMBIUM_CUBLASLT=$("$python" -c 'import glob, sysconfig; print((glob.glob(sysconfig.get_paths()["purelib"] + "/nvidia/*/lib/libcublasLt.so.1[23]") + [""])[0])')
+    if [ -n "$CAMBIUM_CUBLASLT" ]; then export CAMBIUM_CUBLASLT; else unset CAMBIUM_CUBLASLT; fi
+fi
+"$cambium" doctor --disk-mib 0 2>&1 | sed -n '/^CUDA/,/^$/p' | tee -a "$out/machine.txt"
+
 began=$(date +%s)
 failed=
 file() { # NAME: where its output is

@@ -4,6 +4,9 @@ package cuda
 type Description struct {
 	Driver  string   `json:"driver_cuda"` // the newest CUDA that the driver knows, such as 13.0
 	Devices []Device `json:"devices"`     // that CUDA_VISIBLE_DEVICES leaves
+
+	CUBLASLt        string `json:"cublaslt,omitempty"`         // its version, where it is found and works
+	CUBLASLtProblem string `json:"cublaslt_problem,omitempty"` // why own kernels do all products
 }
 
 // Device is one GPU.

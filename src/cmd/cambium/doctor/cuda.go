@@ -15,11 +15,10 @@ type CUDA struct {
 	cuda.Description
 	Problem     string `json:"problem,omitempty"`      // why it can do nothing
 	NCCLProblem string `json:"nccl_problem,omitempty"` // why messages do not go by NCCL
-	CUBLASLt    string `json:"cublaslt,omitempty"`     // where it is
 }
 
-func examineCUDA(o Options, libs map[string]string) *CUDA {
-	c := &CUDA{CUBLASLt: libs["libcublasLt.so"]}
+func examineCUDA(o Options) *CUDA {
+	c := &CUDA{}
 	var err error
 	if c.Description, err = o.GPUs(); err != nil {
 		c.Problem = err.Error()
@@ -50,9 +49,9 @@ func (c *CUDA) rows() [][2]string {
 	if c.NCCLProblem != "" {
 		nccl = strings.TrimPrefix(c.NCCLProblem, "nccl: ") + "; until then messages between GPUs go by the hosts' memory"
 	}
-	blas := c.CUBLASLt
-	if blas == "" {
-		blas = "not found: own kernels do all matrix products; it is in the CUDA toolkit (apt-get install libcublas-13-0, NVIDIA's package source) and in PyTorch's wheels (nvidia-cublas)"
+	blas := "found, " + c.CUBLASLt
+	if c.CUBLASLtProblem != "" {
+		blas = c.CUBLASLtProblem + "; until then own kernels do all matrix products. It is in the CUDA toolkit (apt-get install libcublas-13-0) and beside PyTorch (pip install nvidia-cublas)"
 	}
 	return append(rows, [2]string{"NCCL", nccl}, [2]string{"cuBLASLt", blas})
 }

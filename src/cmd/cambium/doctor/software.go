@@ -27,7 +27,7 @@ func Examine(ctx context.Context, e Env, o Options) Report {
 		r.Mistake = err.Error()
 	}
 	if o.GPUs != nil {
-		r.CUDA = examineCUDA(o, e.libraries(ctx))
+		r.CUDA = examineCUDA(o)
 	}
 	if o.DiskMiB > 0 {
 		r.Disk = measureDisk(o.Dir, o.DiskMiB)
