@@ -36,11 +36,12 @@ __device__ __forceinline__ void barrierInitDone() { asm volatile("fence.mbarrier
 __device__ __forceinline__ void barrierArrive(uint64_t* b) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(sharedAddress(b)) : "memory");
 }
-// barrierArriveAt arrives at the same barrier of block `rank` of the cluster.
+// barrierArriveAt arrives at the same barrier of block `rank` of the cluster. It orders nothing but reads by TMA and wgmma, which are over:
+// with .release.cluster every arrival would wait for a fence of the whole device.
 __device__ __forceinline__ void barrierArriveAt(uint64_t* b, int rank) {
     asm volatile(
-        "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.release.cluster.shared::cluster.b64 _, "
-        "[remote];\n}" ::"r"(sharedAddress(b)),
+        "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(
+            sharedAddress(b)),
         "r"(rank)
         : "memory");
 }

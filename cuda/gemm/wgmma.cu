@@ -4,7 +4,7 @@
 // they fetch of B.
 //
 // Each operand may lie either way; wgmma takes both. Edges are TMA's: what lies outside reads as zero and is not written. Addresses and
-// row distances of all tensors must be multiples of 16 bytes.
+// row distances of all tensors must be multiples of 16 bytes, and so must the rows of results: TMA writes whole pieces of 16 bytes.
 //
 // When the tiles do not fill the device evenly, clusters take equal runs of the sequence of all slices of all tiles (stream-K, arXiv
 // 2301.03598) instead of whole tiles. Who has a tile's first slice ends it: it adds what the others leave in a workspace, in the order
@@ -21,8 +21,8 @@ namespace cambium {
 // TensorGemm is a Gemm with its tensors as TMA sees them. The host's mirror is in src/backend/cuda.
 struct TensorGemm {
     TensorMap a, b, c,
-        pre;            // boxes: 64 x 64, or 64 columns and 128 rows where the inner dimension is contiguous; c, pre 128 bytes x 64 rows
-    View oldC, oldPre;  // as they are read: C of 16 bits with accumulate, Pre with kGeluGradient
+        pre;       // boxes: 64 x 64, or 64 columns and 128 rows where the inner dimension is contiguous; c, pre 128 bytes x 64 rows
+    View earlier;  // what is read for the end: Pre with kGeluGradient, C of 16 bits with accumulate
     const void* bias;
     float* partial;   // a tile a block, for what others end
     unsigned* ready;  // a flag a block; all 0 between launches
@@ -138,7 +138,11 @@ __device__ __forceinline__ void fetch(const TensorGemm& g, unsigned char* shared
 template <int kCluster, class T, bool AlongA, bool AlongB>
 __device__ __forceinline__ void multiply(float (&acc)[128], const Work<kCluster>& w, const unsigned char* shared, uint64_t* full,
                                          uint64_t* empty, Ring& ring, int half) {
-    const int t = threadIdx.x % 128;
+    const auto release = [](uint64_t* bar) {
+        const int t = threadIdx.x % 128;
+        if (kCluster == 1 && t == 0) barrierArrive(bar);
+        if (kCluster > 1 && t < kCluster) barrierArriveAt(bar, t);
+    };
     uint64_t* used = nullptr;
     for (int s = w.begin; s < w.slices; s++, ring.next()) {
         const unsigned char* stage = shared + ring.stage * kStage;
@@ -151,12 +155,12 @@ __device__ __forceinline__ void multiply(float (&acc)[128], const Work<kCluster>
         productCommit();
         if (used) {  // the slice before this one is done with
             productWait<1>();
-            if (t < kCluster) barrierArriveAt(used, t);
+            release(used);
         }
         used = empty + ring.stage;
     }
     productWait<0>();
-    if (used && t < kCluster) barrierArriveAt(used, t);
+    if (used) release(used);
 }
 
 // leave writes the block's part of a tile that another cluster ends; collect adds such parts, in the order of their slices.
@@ -223,50 +227,62 @@ __device__ __forceinline__ void put(unsigned char* box, int r, int j, int q, flo
         *reinterpret_cast<float2*>(box + swizzled(r, 2 * j + q / 2) + q % 2 * 8) = make_float2(x, y);
 }
 
-// pairAt reads two neighbouring elements; what lies outside is 0.
+// Earlier is what the warpgroup's 64 x 256 elements need of what was there before: Pre with kGeluGradient, or C of 16 bits with accumulate.
+// Its reads begin before the products, so that nobody waits for them.
 template <class T>
-__device__ __forceinline__ float2 pairAt(const View& v, int m, int n) {
-    if (m >= v.rows || n >= v.cols) return make_float2(0, 0);
-    const T* p = row<T>(v, m) + n;
-    if (n + 1 >= v.cols) return make_float2(load(p[0]), 0);
-    const Vec<T, 2> two = *reinterpret_cast<const Vec<T, 2>*>(p);
-    return make_float2(load(two.v[0]), load(two.v[1]));
-}
+struct Earlier {
+    uint32_t pair[64];  // as the accumulator's, two by two; 0 outside
 
-// finishTile is the end of the warpgroup's 64 x 256 elements at (m0, n0); see epilogue.cuh.
+    __device__ __forceinline__ void fetch(const View& v, int m0, int n0) {
+        const int t = threadIdx.x % 128, m = m0 + t / 32 * 16 + t % 32 / 4, n = n0 + t % 4 * 2;
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const T* p = row<T>(v, m + 8 * h) + n;
+#pragma unroll
+            for (int j = 0; j < 32; j++) {
+                pair[2 * j + h] = 0;
+                if (m + 8 * h < v.rows && n + 8 * j < v.cols) pair[2 * j + h] = *reinterpret_cast<const uint32_t*>(p + 8 * j);
+            }
+        }
+    }
+    __device__ __forceinline__ float2 at(int i) const {
+        T two[2];
+        memcpy(two, &pair[i], 4);
+        return make_float2(load(two[0]), load(two[1]));
+    }
+};
+
+// finishTile is the end of the warpgroup's 64 x 256 elements at (m0, n0); see epilogue.cuh. Columns are a multiple of 8: pairs are whole.
 template <class T, class C, int Act>
-__device__ __forceinline__ void finishTile(const TensorGemm& g, float (&acc)[128], int m0, int n0, Results& results) {
+__device__ __forceinline__ void finishTile(const TensorGemm& g, float (&acc)[128], const Earlier<T>& earlier, int m0, int n0,
+                                           Results& results) {
     constexpr int columns = 128 / sizeof(C), steps = columns / 8;  // of a box
     const int t = threadIdx.x % 128, r = t / 32 * 16 + t % 32 / 4, q = t % 4;
-    const T* bias = static_cast<const T*>(g.bias);
     if (m0 >= g.m) return;
 #pragma unroll
     for (int box = 0; box < kTileN / columns; box++) {
         const int n1 = n0 + box * columns;
         if (n1 >= g.n) continue;
         float* z = acc + box * steps * 4;
+        if (g.bias) {
+            const T* bias = static_cast<const T*>(g.bias) + n1 + 2 * q;
 #pragma unroll
-        for (int j = 0; j < steps; j++) {
-            const int n = n1 + 8 * j + 2 * q;
-            float2 b = make_float2(0, 0);
-            if (bias) b = make_float2(n < g.n ? load(bias[n]) : 0.0f, n + 1 < g.n ? load(bias[n + 1]) : 0.0f);
+            for (int j = 0; j < steps; j++) {
+                float2 b = make_float2(0, 0);
+                if (n1 + 8 * j < g.n) b = make_float2(load(bias[8 * j]), load(bias[8 * j + 1]));
 #pragma unroll
-            for (int h = 0; h < 2; h++) {
-                float &x = z[4 * j + 2 * h], &y = z[4 * j + 2 * h + 1];
-                x = x * g.alpha + b.x;
-                y = y * g.alpha + b.y;
-                if constexpr (Act == kGeluGradient) {
-                    const float2 pre = pairAt<T>(g.oldPre, m0 + r + 8 * h, n);
-                    x *= geluGradient(pre.x);
-                    y *= geluGradient(pre.y);
-                }
-                if constexpr (sizeof(C) == 2) {
-                    if (g.accumulate && Act != kGelu) {
-                        const float2 old = pairAt<C>(g.oldC, m0 + r + 8 * h, n);
-                        x += old.x;
-                        y += old.y;
-                    }
-                }
+                for (int e = 0; e < 4; e++) z[4 * j + e] = z[4 * j + e] * g.alpha + (e % 2 ? b.y : b.x);
+            }
+        } else {
+#pragma unroll
+            for (int e = 0; e < 4 * steps; e++) z[e] *= g.alpha;
+        }
+        if constexpr (Act == kGeluGradient) {
+#pragma unroll
+            for (int i = 0; i < 2 * steps; i++) {
+                const float2 pre = earlier.at(box * 2 * steps + i);
+                z[2 * i] *= geluGradient(pre.x);
+                z[2 * i + 1] *= geluGradient(pre.y);
             }
         }
         if constexpr (Act == kGelu) {
@@ -278,6 +294,18 @@ __device__ __forceinline__ void finishTile(const TensorGemm& g, float (&acc)[128
             }
 #pragma unroll
             for (int e = 0; e < 4 * steps; e++) z[e] = gelu(load(round<T>(z[e])));  // of z as it is stored: see epilogue.cuh
+        }
+        if constexpr (sizeof(C) == 2 && Act == kNone) {
+            if (g.accumulate) {
+#pragma unroll
+                for (int i = 0; i < 2 * steps; i++) {
+                    const int m = m0 + r + i % 2 * 8, n = n1 + i / 2 * 8 + 2 * q;
+                    if (m >= g.m || n >= g.n) continue;
+                    const Vec<C, 2> old = *reinterpret_cast<const Vec<C, 2>*>(row<C>(g.earlier, m) + n);
+                    z[2 * i] += load(old.v[0]);
+                    z[2 * i + 1] += load(old.v[1]);
+                }
+            }
         }
         unsigned char* to = results.begin();
 #pragma unroll
@@ -309,13 +337,16 @@ __device__ __forceinline__ void warpgroups(const TensorGemm& g) {
         Results results{shared + kStages * kStage + (group - 1) * 2 * kBox, group};
         float acc[128];
         for (Work<kCluster> w(g); w.next();) {
+            const int m0 = (w.m * kCluster + rank) * kTileM + (group - 1) * 64, n0 = w.n * kTileN;
+            Earlier<T> earlier;
+            if constexpr (Act == kGeluGradient) earlier.fetch(g.earlier, m0, n0);
             multiply<kCluster, T, alongA, alongB>(acc, w, shared, full, empty, ring, group - 1);
             if (w.begin > 0) {
                 leave(g, acc, w.cluster * kCluster + rank);
                 continue;
             }
             if (w.slices < w.depth) collect(g, acc, w, w.at - w.slices + w.depth, rank);
-            finishTile<T, C, Act>(g, acc, (w.m * kCluster + rank) * kTileM + (group - 1) * 64, w.n * kTileN, results);
+            finishTile<T, C, Act>(g, acc, earlier, m0, n0, results);
         }
         if (threadIdx.x % 128 == 0) tensorWait<0>();
     }

@@ -80,6 +80,8 @@ func (k KernelShape) cases(t tensor.DType) []kernelCase {
 		k.gemm("gemm fc1 forward", t, n, f, c, false, true, k.activation()),
 		k.gemm("gemm fc2 data gradient", t, n, f, c, false, false, backend.NoActivation),
 		k.gemm("gemm fc1 weight gradient", t, f, c, n, true, false, backend.NoActivation),
+		k.gemm("gemm fc2 forward", t, n, c, f, false, true, backend.NoActivation),
+		k.gemm("gemm projection weight gradient", t, c, q, n, true, false, backend.NoActivation),
 		k.gemm("gemm logits", t, min(n, 1024), k.Vocab, c, false, true, backend.NoActivation),
 		k.normForward(t), k.normBackward(t), k.rotary(t),
 		k.attentionForward(t), k.attentionBackward(t),

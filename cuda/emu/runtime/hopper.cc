@@ -33,14 +33,14 @@ void checkTile(const void* tile, const void* site) {
     if (reinterpret_cast<uintptr_t>(tile) % 1024) fault(site, "a tile at %p does not begin at a multiple of 1024 bytes", tile);
 }
 
-// transfer moves a box between the matrix and its tile; f handles the part of a row that is inside of the matrix, and gets null for
-// what is outside.
+// transfer moves a box between the matrix and its tile; f handles an element inside of the matrix, and gets null for one outside. columns
+// are those that count as inside: a GPU (H200) writes rows to the end of a piece of 16 bytes.
 template <class F>
-void transfer(const TensorMatrix& m, int x, int y, char* tile, F f) {
+void transfer(const TensorMatrix& m, uint64_t columns, int x, int y, char* tile, F f) {
     for (uint64_t r = 0; r < m.boxRows; r++) {
         for (uint64_t c = 0; c < m.boxColumns; c++) {
             const int64_t row = y + static_cast<int64_t>(r), column = x + static_cast<int64_t>(c);
-            const bool inside = row >= 0 && column >= 0 && row < static_cast<int64_t>(m.rows) && column < static_cast<int64_t>(m.columns);
+            const bool inside = row >= 0 && column >= 0 && row < static_cast<int64_t>(m.rows) && column < static_cast<int64_t>(columns);
             f(inside ? m.data + static_cast<uint64_t>(row) * m.stride + static_cast<uint64_t>(column) * m.element : nullptr,
               place128(tile, r, c * m.element), m.element);
         }
@@ -57,7 +57,7 @@ void landFetches(BlockRun* b, uint64_t* barrier) {
             continue;
         }
         const TensorMatrix& m = f.matrix;
-        transfer(m, f.x, f.y, static_cast<char*>(f.tile), [&](const char* from, char* to, uint64_t bytes) {
+        transfer(m, m.columns, f.x, f.y, static_cast<char*>(f.tile), [&](const char* from, char* to, uint64_t bytes) {
             if (from) {
                 checkAccess(from, bytes, false, f.site);
                 memcpy(to, from, bytes);
@@ -151,21 +151,23 @@ void tensorCommit() {
 void landWrites(Thread* t, size_t pending) {
     while (t->tensorGroups.size() > pending) {
         for (const TensorCopy& w : t->tensorGroups.front()) {
-            transfer(w.matrix, w.x, w.y, static_cast<char*>(const_cast<void*>(w.tile)), [&](char* to, const char* from, uint64_t bytes) {
-                if (!to) return;
-                checkAccess(from, bytes, false, w.site);
-                checkAccess(to, bytes, true, w.site);
-                if (w.add) {
-                    float sum, more;
-                    if (bytes != 4) fault(w.site, "tensorAdd of elements of %d bytes: fp32 only", static_cast<int>(bytes));
-                    memcpy(&sum, to, 4);
-                    memcpy(&more, from, 4);
-                    sum += more;
-                    memcpy(to, &sum, 4);
-                } else {
-                    memcpy(to, from, bytes);
-                }
-            });
+            const TensorMatrix& m = w.matrix;
+            transfer(m, (m.columns * m.element + 15) / 16 * 16 / m.element, w.x, w.y, static_cast<char*>(const_cast<void*>(w.tile)),
+                     [&](char* to, const char* from, uint64_t bytes) {
+                         if (!to) return;
+                         checkAccess(from, bytes, false, w.site);
+                         checkAccess(to, bytes, true, w.site);
+                         if (w.add) {
+                             float sum, more;
+                             if (bytes != 4) fault(w.site, "tensorAdd of elements of %d bytes: fp32 only", static_cast<int>(bytes));
+                             memcpy(&sum, to, 4);
+                             memcpy(&more, from, 4);
+                             sum += more;
+                             memcpy(to, &sum, 4);
+                         } else {
+                             memcpy(to, from, bytes);
+                         }
+                     });
         }
         t->tensorGroups.erase(t->tensorGroups.begin());
     }

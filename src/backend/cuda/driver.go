@@ -10,10 +10,11 @@ package cuda
 // const char *cambiumCudaProblem(void);
 // void *cambiumCudaSymbol(const char *name);
 //
-// // launch starts a kernel whose only parameter is a struct by value: size bytes at args, which the driver copies.
-// static CUresult launch(void *f, const unsigned *grid, const unsigned *block, unsigned shared, void *stream, void *args, size_t size) {
-//     void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, args, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
-//     return cuLaunchKernel((CUfunction)f, grid[0], grid[1], grid[2], block[0], block[1], block[2], shared, (CUstream)stream, NULL, extra);
+// // launch starts a kernel whose only parameter is a struct by value, at args, which the driver copies. Not by a buffer of parameters: there a
+// // struct with tensor maps, aligned to 128 bytes, would have to lie at an offset that only the kernel's image knows.
+// static CUresult launch(void *f, const unsigned *grid, const unsigned *block, unsigned shared, void *stream, void *args) {
+//     void *params[] = {args};
+//     return cuLaunchKernel((CUfunction)f, grid[0], grid[1], grid[2], block[0], block[1], block[2], shared, (CUstream)stream, params, NULL);
 // }
 //
 // static CUresult maxShared(void *f, int bytes) {
@@ -55,9 +56,9 @@ func rawStream(s cu.Stream) unsafe.Pointer     { return *(*unsafe.Pointer)(unsaf
 // dim is the three dimensions of a grid or a block.
 type dim [3]uint32
 
-// launch starts k with one by-value struct of size bytes at args as its parameter.
-func launch(k *kernel, grid, block dim, shared uint32, s cu.Stream, args unsafe.Pointer, size int) error {
-	return result(C.launch(k.raw, (*C.uint)(&grid[0]), (*C.uint)(&block[0]), C.uint(shared), rawStream(s), args, C.size_t(size)))
+// launch starts k with one by-value struct at args as its parameter.
+func launch(k *kernel, grid, block dim, shared uint32, s cu.Stream, args unsafe.Pointer) error {
+	return result(C.launch(k.raw, (*C.uint)(&grid[0]), (*C.uint)(&block[0]), C.uint(shared), rawStream(s), args))
 }
 
 // newParams is memory of C's for one parameter struct: the driver copies it, but Go may not hand its own over while it lies beside

@@ -8,7 +8,7 @@ import "unsafe"
 func start[A any](s *stream, k *kernel, grid, block dim, shared uint32, args *A) error {
 	size := int(unsafe.Sizeof(*args))
 	copy(unsafe.Slice((*byte)(s.params), size), unsafe.Slice((*byte)(unsafe.Pointer(args)), size))
-	return launch(k, grid, block, shared, s.cu, s.params, size)
+	return launch(k, grid, block, shared, s.cu, s.params)
 }
 
 // types is how kernels for the element types of a call are named.

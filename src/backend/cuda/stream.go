@@ -160,7 +160,7 @@ func (s *stream) execute(o *op) (err error) {
 		}
 		s.last = o.name
 		copy(unsafe.Slice((*byte)(s.params), o.size), o.args[:])
-		return launch(o.kernel, o.grid, o.block, o.shared, s.cu, s.params, o.size)
+		return launch(o.kernel, o.grid, o.block, o.shared, s.cu, s.params)
 	}
 	if p := s.b.profile.Load(); p != nil && (o.run == nil || o.work) {
 		return p.around(s, o, give)

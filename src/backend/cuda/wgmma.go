@@ -10,12 +10,12 @@ import (
 // wgmmaArgs is TensorGemm of cuda/gemm/wgmma.cu.
 type wgmmaArgs struct {
 	a, b, c, pre         tensorMap
-	oldC, oldPre         view
+	earlier              view
 	bias, partial, ready uintptr
 	alpha                float32
 	m, n, k, accumulate  int32
 	withPre, split       int32
-	_                    [7]int32 // to a multiple of a tensor map's alignment
+	_                    [13]int32 // to a multiple of a tensor map's alignment
 }
 
 // The tile of a block, its slices, and the dynamic shared memory of the kernels: a ring of four slices, four boxes for results, and barriers.
@@ -49,18 +49,24 @@ func wgmmaWays(s *stream, c *gemmCall) []way {
 
 // wgmma tells whether the kernels for sm_90a can do a product, and should.
 func (b *gpu) wgmma(c *gemmCall) bool {
-	if b.capability != 90 || c.in.Size() != 2 || c.act != actNone && c.out == tensor.F32 {
+	if b.capability != 90 || c.in.Size() != 2 || c.k == 0 || c.act != actNone && (c.out == tensor.F32 || c.accumulate != 0) {
 		return false
+	}
+	if int(c.n)*c.out.Size()%16 != 0 || c.bias%4 != 0 {
+		return false // pairs of columns, pieces of 16 bytes
 	}
 	if !b.wgmmaAlways && int64(c.m)*int64(c.n)*int64(c.k) < minWgmma {
 		return false
 	}
-	return c.k > 0 && tensorReady(c.a, c.in) && tensorReady(c.b, c.in) && tensorReady(c.c, c.out) && tensorReady(c.pre, c.in)
+	return tensorReady(c.a, c.in) && tensorReady(c.b, c.in) && tensorReady(c.c, c.out) && tensorReady(c.pre, c.in)
 }
 
 func (s *stream) wgmmaArgs(c *gemmCall) wgmmaArgs {
 	w := wgmmaArgs{
-		oldC: c.c, oldPre: c.pre, bias: c.bias, alpha: c.alpha, m: c.m, n: c.n, k: c.k, accumulate: c.accumulate, withPre: boolean(c.act == actGelu && c.pre.data != 0),
+		earlier: c.c, bias: c.bias, alpha: c.alpha, m: c.m, n: c.n, k: c.k, accumulate: c.accumulate, withPre: boolean(c.act == actGelu && c.pre.data != 0),
+	}
+	if c.act == actGeluGrad {
+		w.earlier = c.pre
 	}
 	maps := &s.b.maps
 	w.a = maps.of(s.b, c.a, c.in, along(c.transA == 0))
