@@ -271,6 +271,26 @@ __device__ __forceinline__ float exponential(float x) {
 #endif
 }
 
+// bitsOf and doubleOf go between a double and its bits.
+__device__ __forceinline__ unsigned long long bitsOf(double v) {
+#ifdef __CUDACC__
+    return static_cast<unsigned long long>(__double_as_longlong(v));
+#else
+    unsigned long long bits;
+    std::memcpy(&bits, &v, 8);
+    return bits;
+#endif
+}
+__device__ __forceinline__ double doubleOf(unsigned long long bits) {
+#ifdef __CUDACC__
+    return __longlong_as_double(static_cast<long long>(bits));
+#else
+    double v;
+    std::memcpy(&v, &bits, 8);
+    return v;
+#endif
+}
+
 // ---- sums with a fixed order
 
 // warpSum gives every lane the sum over its warp, by a butterfly: the same bits in every lane.

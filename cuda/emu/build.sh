@@ -14,7 +14,8 @@ cxx=${CXX:-g++}
 # Thread-local storage by descriptor, or a library that is loaded late cannot have as much of it as shared memory needs.
 tls=
 [ "$(uname -m)" = x86_64 ] && tls=-mtls-dialect=gnu2
-flags="-std=c++20 -O2 -g -Wall -Wextra -fPIC -fvisibility=hidden $tls ${CAMBIUM_EMU_CXXFLAGS:-}"
+# Products are rounded before they are added to, as __dmul_rn and its like promise.
+flags="-std=c++20 -O2 -g -ffp-contract=off -Wall -Wextra -fPIC -fvisibility=hidden $tls ${CAMBIUM_EMU_CXXFLAGS:-}"
 kernels=
 if [ "$kind" = checked ]; then
     flags="$flags -DEMU_CHECKED"

@@ -1,6 +1,9 @@
 package backend
 
-import "cambium/src/tensor"
+import (
+	"cambium/src/rng"
+	"cambium/src/tensor"
+)
 
 // Operations is everything that a device computes. Outputs must not overlap inputs unless the comment allows it. An
 // absent (zero) Tensor leaves an optional part out.
@@ -18,6 +21,8 @@ import "cambium/src/tensor"
 type Operations interface {
 	// Fill sets every element of X to Value. X may be of any type.
 	Fill(x tensor.Tensor, value float32)
+	// FillNormal draws random numbers: see Normal.
+	FillNormal(Normal)
 	// Copy is dst = src, element by element, with conversion between floating-point types (round to nearest even).
 	Copy(dst, src tensor.Tensor)
 	// Axpy is y += a x; y and x are fp32, bf16 or fp16, each its own.
@@ -48,6 +53,15 @@ type Operations interface {
 	CrossEntropyStats(CrossEntropyStats)
 	CrossEntropyFinish(CrossEntropyFinish)
 	AdamW(AdamW)
+}
+
+// Normal is X[i,j] = the element number First + i Stride + j of the normal numbers of Key with standard deviation Std, rounded to T: see
+// rng.Key.FillNormal. So a box of a tensor gets, on every device, the bits that it would have in the whole tensor.
+type Normal struct {
+	X             tensor.Tensor // T [rows, cols], any row distance
+	Key           rng.Key
+	First, Stride uint64
+	Std           float32
 }
 
 // Activation is what a Gemm does to its result.

@@ -5,6 +5,7 @@ import (
 
 	"cambium/src/arch"
 	"cambium/src/layout"
+	"cambium/src/model"
 	"cambium/src/optim"
 	"cambium/src/tensor"
 )
@@ -42,7 +43,7 @@ func (e *engine) planFills() error {
 	return nil
 }
 
-// initialise waits for what has moved and writes the values of new entries, some rows at a time.
+// initialise waits for what has moved and has the values of new entries written, some rows at a time.
 func (e *engine) initialise() error {
 	if err := e.Stream.Sync(); err != nil {
 		return err
@@ -67,7 +68,7 @@ func (e *engine) initialise() error {
 			}
 		}
 	}
-	return nil
+	return e.Stream.Sync()
 }
 
 // chunk is the number of elements of a box that are filled at a time: rows of it, within Staging if one row is.
@@ -85,11 +86,27 @@ func (e *engine) weight(t arch.Tensor) held {
 	return held{}
 }
 
-// fill writes one box, and waits, since the host's buffer is used again.
+// fill has the device write one box.
 func (e *engine) fill(t arch.Tensor, to held, box layout.Box, seed uint64) error {
+	dst := to.view(box)
+	switch start, hidden := e.Plan.start(t, box); {
+	case start == level:
+		return e.fillMeans(dst, t, box, hidden)
+	case start == silence:
+		e.Stream.Fill(dst, 0)
+	case t.Role == arch.Gain:
+		e.Stream.Fill(dst, float32(e.Plan.newGain(t)))
+	default:
+		model.Initialise(e.Stream, dst, e.Plan.To, t, seed, box.Lo, box.Hi)
+	}
+	return nil
+}
+
+// fillMeans writes one box of means, and waits, since the host's buffer is used again.
+func (e *engine) fillMeans(dst tensor.Tensor, t arch.Tensor, box layout.Box, hidden int) error {
 	e.host = append(e.host[:0], make([]float32, box.Volume())...)
 	var meanErr error
-	e.Plan.fresh(e.host, t, box, seed, func(other int) float32 {
+	e.Plan.means(e.host, t, box, hidden, func(other int) float32 {
 		m, err := e.mean(t, other)
 		if err != nil {
 			meanErr = err
@@ -99,7 +116,6 @@ func (e *engine) fill(t arch.Tensor, to held, box layout.Box, seed uint64) error
 	if meanErr != nil {
 		return meanErr
 	}
-	dst := to.view(box)
 	if dst.DType() == tensor.F32 {
 		e.Stream.Upload(dst, tensor.HostBytes(e.host))
 	} else {

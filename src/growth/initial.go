@@ -3,7 +3,6 @@ package growth
 import (
 	"cambium/src/arch"
 	"cambium/src/layout"
-	"cambium/src/model"
 	"cambium/src/rng"
 )
 
@@ -11,37 +10,33 @@ import (
 // keeps its name and new entries would otherwise repeat numbers that older ones were drawn from.
 func initialSeed(seed uint64, n int) uint64 { return rng.NewKey(seed, "growth").Uint64(uint64(n)) }
 
-// fresh fills dst, row-major, with what the new entries in box of parameter t start with. The box holds new entries only
-// (layout.Uncovered). mean is asked for where the operator wants the mean of the old hidden dims: for the index, along the
-// parameter's other axis, of an entry (0 for vectors).
-func (p *Plan) fresh(dst []float32, t arch.Tensor, box layout.Box, seed uint64, mean func(other int) float32) {
-	if p.Options.Operator == Zero && writes(t) {
-		hidden := 0
-		if t.Axes[0] != arch.Hidden {
-			hidden = 1
-		}
-		switch {
-		case p.isNewLayer(t):
-			clear(dst) // nothing leaves a new layer
-			return
-		case box.Lo[hidden] >= p.From.HiddenSize && p.To.RMS():
-			clear(dst) // new dims of the residual stream stay zero
-			return
-		case box.Lo[hidden] >= p.From.HiddenSize:
-			p.means(dst, t, box, hidden, mean)
-			return
-		case t.Role == arch.Writer:
-			clear(dst) // nothing leaves new FFN units and heads
-			return
-		}
+// start is what new entries begin with.
+type start uint8
+
+const (
+	drawn   start = iota // as the entries of a new model, gains multiplied
+	silence              // zeros
+	level                // the mean of the old hidden dims
+)
+
+// start tells what the new entries in box of parameter t begin with, and which of its axes is the hidden one. The box holds new entries
+// only (layout.Uncovered).
+func (p *Plan) start(t arch.Tensor, box layout.Box) (s start, hidden int) {
+	if p.Options.Operator != Zero || !writes(t) {
+		return drawn, 0
 	}
-	model.InitialValues(dst, p.To, t, seed, box.Lo, box.Hi)
-	if t.Role == arch.Gain {
-		c := float32(p.newGain(t))
-		for i := range dst {
-			dst[i] *= c
-		}
+	if t.Axes[0] != arch.Hidden {
+		hidden = 1
 	}
+	switch grown := box.Lo[hidden] >= p.From.HiddenSize; {
+	case p.isNewLayer(t), // nothing leaves a new layer
+		grown && p.To.RMS(),             // new dims of the residual stream stay zero
+		!grown && t.Role == arch.Writer: // nothing leaves new FFN units and heads
+		return silence, hidden
+	case grown:
+		return level, hidden
+	}
+	return drawn, hidden
 }
 
 // means fills new dims of the residual stream with the mean of the old ones, which LayerNorm takes away again. Where the

@@ -54,7 +54,7 @@ func (j job) grid() grid.Grid {
 // value is what a test puts in a parameter: as the initialiser, with noise on gains and shifts, so that a forgotten one shows.
 func value(m arch.Model, t arch.Tensor, b layout.Box) []float32 {
 	v := make([]float32, b.Volume())
-	model.InitialValues(v, m, t, 7, b.Lo, b.Hi)
+	initialValues(v, m, t, 7, b.Lo, b.Hi)
 	if len(t.Shape) == 1 {
 		noise := make([]float32, len(v))
 		rng.NewKey(5, t.Name).FillNormal(noise, uint64(b.Lo[0]), 0.3)

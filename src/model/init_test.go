@@ -1,27 +1,24 @@
-package model
+package model_test
 
 import (
-	"runtime"
-	"testing"
-
 	"cambium/src/arch"
 	"cambium/src/rng"
 )
 
-// Rows that several processors fill are those that one fills, in a box inside a tensor too.
-func TestInitialValuesDoNotDependOnTheNumberOfProcessors(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
-	weight := arch.Tensor{Name: "w", Shape: []int{1000, 301}, Axes: []arch.Axis{arch.FFN, arch.Hidden}, Std: 0.02}
-	for _, box := range [][2][]int{{{0, 0}, {1000, 301}}, {{17, 3}, {996, 300}}, {{5, 0}, {6, 301}}} {
-		lo, hi := box[0], box[1]
-		n := (hi[0] - lo[0]) * (hi[1] - lo[1])
-		got, want := make([]float32, n), make([]float32, n)
-		InitialValues(got, arch.Model{}, weight, 7, lo, hi)
-		rng.NewKey(7, "init/w").FillNormalBox(want, weight.Shape, lo, hi, 0.02)
-		for i := range want {
-			if got[i] != want[i] {
-				t.Fatalf("box %v: element %d is %g, want %g", box, i, got[i], want[i])
-			}
+// initialValues fills dst with what model.Initialise has to set, of a whole parameter or of a box of it.
+func initialValues(dst []float32, m arch.Model, t arch.Tensor, seed uint64, lo, hi []int) {
+	switch t.Role {
+	case arch.Gain:
+		for i := range dst {
+			dst[i] = 1
 		}
+		return
+	case arch.Shift:
+		clear(dst)
+		return
+	}
+	rng.NewKey(seed, "init/"+t.Name).FillNormalBox(dst, t.Shape, lo, hi, float32(t.Std))
+	if t.Axes[0] == arch.Vocab {
+		clear(dst[min(max(m.VocabSize-lo[0], 0), hi[0]-lo[0])*len(dst)/(hi[0]-lo[0]):])
 	}
 }

@@ -24,7 +24,7 @@ func TestInitialValuesDependOnSeedNameAndIndexOnly(t *testing.T) {
 			size *= hi[i] - lo[i]
 		}
 		box := make([]float32, size)
-		model.InitialValues(box, m, p.Tensor, 7, lo, hi)
+		initialValues(box, m, p.Tensor, 7, lo, hi)
 		if at := lo[0] * p.Len() / p.Shape[0]; !slices.Equal(box, w[at:at+size]) {
 			t.Errorf("%s: a box of rows has other values than the whole", p.Name)
 		}

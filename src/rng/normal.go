@@ -55,6 +55,10 @@ func (k Key) FillNormalBox(dst []float32, shape, lo, hi []int, std float32) {
 	}
 }
 
+// NormalWords are what a device needs to draw the normal numbers of a key itself: the Philox key, and the upper half of the counter,
+// whose lower half is the number of the block.
+func (k Key) NormalWords() (key, counter uint64) { return k.seed, k.name ^ kindNormal }
+
 // normals are elements 4b to 4b+3.
 func (k Key) normals(b uint64, std float32) [4]float32 {
 	u0, w0, u1, w1 := k.block(kindNormal, b)

@@ -164,28 +164,18 @@ func (r *rank) initialise() error {
 		return err
 	}
 	if r.state.Optimizer.Masters() {
-		if err := r.initialiseMasters(); err != nil {
-			return err
-		}
+		r.initialiseMasters()
 	}
 	r.state.Optimizer.PublishWeights(r.stream)
 	return r.stream.Sync()
 }
 
-func (r *rank) initialiseMasters() error {
-	var values []float32
+func (r *rank) initialiseMasters() {
 	for _, p := range r.state.Optimizer.State() {
-		if p.Kind != optim.Weight {
-			continue
-		}
-		values = append(values[:0], make([]float32, p.Box.Volume())...)
-		model.InitialValues(values, r.cfg.Stages[r.stage].Model, p.Tensor, r.cfg.Seed, p.Box.Lo, p.Box.Hi)
-		r.stream.Upload(p.Data, tensor.HostBytes(values))
-		if err := r.stream.Sync(); err != nil { // values are used again
-			return err
+		if p.Kind == optim.Weight {
+			model.Initialise(r.stream, p.Data, r.cfg.Stages[r.stage].Model, p.Tensor, r.cfg.Seed, p.Box.Lo, p.Box.Hi)
 		}
 	}
-	return nil
 }
 
 // build plans what the live stage computes with: activations, messages between pipeline stages, batch, evaluation.

@@ -37,8 +37,8 @@ var arrows = map[string][]string{
 	"config": {"arch", "grid", "pipeline", "schedule"},
 
 	"tensor":              {},
-	"backend":             {"tensor"},
-	"backend/conformance": {"backend", "tensor"},
+	"backend":             {"rng", "tensor"},
+	"backend/conformance": {"backend", "rng", "tensor"},
 	"backend/cpu":         {"backend", "tensor"},
 	"backend/cuda":        {"backend", "tensor"},
 	"comm":                {"backend", "tensor"},

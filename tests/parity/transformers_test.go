@@ -84,11 +84,11 @@ func exportAgrees(t *testing.T, m arch.Model) {
 		for _, p := range m.Tensors() {
 			if p.Name == name {
 				v := make([]float32, p.Len())
-				lo := make([]int, len(p.Shape))
-				model.InitialValues(v, m, p, 3, lo, p.Shape)
+				std := p.Std
 				if len(p.Shape) == 1 {
-					rng.NewKey(4, name).FillNormal(v, 0, 0.5)
+					std = 0.5
 				}
+				rng.NewKey(4, name).FillNormal(v, 0, float32(std))
 				return v, nil
 			}
 		}

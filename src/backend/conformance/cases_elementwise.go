@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"cambium/src/backend"
+	"cambium/src/rng"
 	"cambium/src/tensor"
 )
 
@@ -43,6 +44,30 @@ func caseFill(l *lab) {
 				x := l.buffer("x", write, d, s.rows, s.cols, s.ld, nil)
 				l.run(func(st backend.Stream) { st.Fill(x.view, v) })
 				l.near(x, constant(s.rows*s.cols, want), boundExact)
+			}
+		}
+	}
+}
+
+// caseFillNormal wants the bits of package rng: in boxes that begin and end inside a block of four, and far behind 2^32.
+func caseFillNormal(l *lab) {
+	key := rng.NewKey(11, "conformance")
+	for _, s := range append(some(l, shapes), shape{37, 64, 64}) {
+		for _, first := range []uint64{0, 3, 1<<40 + 5} {
+			for _, gap := range []int{0, 1, 6} {
+				val := make([]float32, s.rows*s.cols)
+				for i := range s.rows {
+					key.FillNormal(val[i*s.cols:][:s.cols], first+uint64(i*(s.cols+gap)), 0.02)
+				}
+				want := make([]float64, len(val))
+				for i, v := range val {
+					want[i] = rounded(float64(v), l.stored)
+				}
+				x := l.out("x", s.rows, s.cols, s.ld)
+				l.run(func(st backend.Stream) {
+					st.FillNormal(backend.Normal{X: x.view, Key: key, First: first, Stride: uint64(s.cols + gap), Std: 0.02})
+				})
+				l.near(x, want, boundExact)
 			}
 		}
 	}

@@ -19,6 +19,7 @@ var cases = []struct {
 }{
 	{"Stream", caseStream, false},
 	{"Fill", caseFill, false},
+	{"FillNormal", caseFillNormal, true},
 	{"Copy", caseCopy, false},
 	{"CopyOfEveryHalf", caseCopyEveryHalf, false},
 	{"Overflow", caseOverflow, false},

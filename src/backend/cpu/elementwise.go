@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 
+	"cambium/src/backend"
 	"cambium/src/tensor"
 )
 
@@ -70,6 +71,33 @@ func fill[E float32 | float64 | int32 | uint16](x []E, v E) {
 	}
 	for i := range x {
 		x[i] = v
+	}
+}
+
+// FillNormal draws random numbers, chunk by chunk.
+func (s *stream) FillNormal(n backend.Normal) {
+	mustBeStored("normal numbers", n.X)
+	t := s.begin("normal numbers", runFillNormal)
+	t.normal = n
+	s.commit()
+}
+
+func runFillNormal(w *worker, t *task) {
+	a, k := &t.normal, w.kernels()
+	f := flat{a.X.Len(), a.X.Cols()}
+	via := w.scratch(chunk)
+	lo, hi := w.part(f.n, grain)
+	for at := lo; at < hi; {
+		r, c, n := f.next(at, hi, chunk)
+		at += n
+		dst := via[:n]
+		if a.X.DType() == tensor.F32 {
+			dst = a.X.F32()[r*a.X.LD()+c:][:n]
+		}
+		a.Key.FillNormal(dst, a.First+uint64(r)*a.Stride+uint64(c), a.Std)
+		if a.X.DType() != tensor.F32 {
+			k.narrow(a.X, r*a.X.LD()+c, dst)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ type task struct {
 	run  func(w *worker, t *task)
 
 	vec       vecArgs
+	normal    backend.Normal
 	gemm      backend.Gemm
 	embedding backend.Embedding
 	norm      backend.Norm

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"cambium/src/backend"
 	"cambium/src/tensor"
 )
 
@@ -20,6 +21,22 @@ func (s *stream) Fill(x tensor.Tensor, value float32) {
 	a := fillArgs{x: v, value: value, vector: vector(x.DType().Size(), v)}
 	grid := s.grid1(pieces(int(v.cols), x.DType().Size(), a.vector), int(v.rows))
 	enqueue(s, "fill", "fill_"+suffix(x.DType()), grid, threads256, 0, &a)
+}
+
+type normalArgs struct {
+	x                           view
+	key, counter, first, stride uint64
+	std                         float64
+}
+
+// FillNormal draws with a thread for every four numbers.
+func (s *stream) FillNormal(n backend.Normal) {
+	if n.X.Len() == 0 {
+		return
+	}
+	a := normalArgs{x: of(n.X), first: n.First, stride: n.Stride, std: float64(n.Std)}
+	a.key, a.counter = n.Key.NormalWords()
+	enqueue(s, "normal numbers", "fill_normal_"+suffix(n.X.DType()), s.grid1(n.X.Cols()/4+2, n.X.Rows()), threads256, 0, &a)
 }
 
 type pairArgs struct {
