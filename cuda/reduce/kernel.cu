@@ -8,7 +8,7 @@
 
 using namespace cambium;
 
-// out[j] (+)= sum over i of x[i, j]. Blocks of 32 x 8 threads have 32 n columns, n elements a thread at once, and the blockIdx.y-th
+// out[j] (+)= sum over i of x[i, j]. Blocks of 32 x 16 threads have 32 n columns, n elements a thread at once, and the blockIdx.y-th
 // run of rows. The last block for some columns adds the runs' sums.
 struct ColumnSum {
     View x;
@@ -17,16 +17,18 @@ struct ColumnSum {
     int run, accumulate, vector;
 };
 
-// addRows gives thread t of the block's 256 the sum of column t of the block's 32 n, over the 8 threads that have it.
+constexpr int kRows = 16;  // of threads
+
+// addRows gives thread t of the block the sum of column t of the block's 32 n, over the 16 threads that have it.
 template <int n>
-__device__ __forceinline__ float addRows(const float (&sum)[n], float (&shared)[8][32 * n]) {
+__device__ __forceinline__ float addRows(const float (&sum)[n], float (&shared)[kRows][32 * n]) {
     const int t = threadIdx.y * 32 + threadIdx.x;
 #pragma unroll
     for (int k = 0; k < n; k++) shared[threadIdx.y][k * 32 + threadIdx.x] = sum[k];
     __syncthreads();
     float total = 0;
     if (t < 32 * n)
-        for (int y = 0; y < 8; y++) total += shared[y][t % n * 32 + t / n];
+        for (int y = 0; y < kRows; y++) total += shared[y][t % n * 32 + t / n];
     __syncthreads();
     return total;
 }
@@ -34,13 +36,13 @@ __device__ __forceinline__ float addRows(const float (&sum)[n], float (&shared)[
 template <class V, class T>
 __device__ void columnSum(const ColumnSum& a) {
     constexpr int n = V::size, n4 = n % 4 == 0 ? 4 : 1;
-    __shared__ float shared[8][32 * n];
+    __shared__ float shared[kRows][32 * n];
     const int j = blockIdx.x * 32 + threadIdx.x, packs = a.x.cols / n, parts = gridDim.y;
     const int begin = blockIdx.y * a.run, end = min(begin + a.run, a.x.rows);
     float sum[n] = {};
     if (j < packs) {
-#pragma unroll 4
-        for (int i = begin + threadIdx.y; i < end; i += 8) {
+#pragma unroll 8
+        for (int i = begin + threadIdx.y; i < end; i += kRows) {
             const V v = reinterpret_cast<const V*>(row<T>(a.x, i))[j];
 #pragma unroll
             for (int k = 0; k < n; k++) sum[k] += element(v, k);
@@ -56,7 +58,7 @@ __device__ void columnSum(const ColumnSum& a) {
         for (int k = 0; k < n; k++) sum[k] = 0;
         if (j < packs) {
 #pragma unroll 4
-            for (int p = threadIdx.y; p < parts; p += 8) {
+            for (int p = threadIdx.y; p < parts; p += kRows) {
                 const float* from = a.partial + static_cast<long long>(p) * a.x.cols + j * n;
 #pragma unroll
                 for (int k = 0; k < n; k += n4) {
@@ -74,13 +76,13 @@ __device__ void columnSum(const ColumnSum& a) {
     if (mine) a.out[column] = a.accumulate ? a.out[column] + total : total;
 }
 
-#define COLUMN_SUM(suffix, T)                                                            \
-    extern "C" __global__ void __launch_bounds__(256) column_sum_##suffix(ColumnSum a) { \
-        if (a.vector)                                                                    \
-            columnSum<Words<T>, T>(a);                                                   \
-        else                                                                             \
-            columnSum<One<T>, T>(a);                                                     \
-    }                                                                                    \
+#define COLUMN_SUM(suffix, T)                                                                      \
+    extern "C" __global__ void __launch_bounds__(32 * kRows, 2) column_sum_##suffix(ColumnSum a) { \
+        if (a.vector)                                                                              \
+            columnSum<Words<T>, T>(a);                                                             \
+        else                                                                                       \
+            columnSum<One<T>, T>(a);                                                               \
+    }                                                                                              \
     KERNEL(column_sum_##suffix);
 FOR_TYPES(COLUMN_SUM)
 

@@ -6,8 +6,8 @@ import (
 	"cambium/src/tensor"
 )
 
-// reduceBlocks is about how many blocks a reduction takes: what every GPU from an A100 on runs at once. It does not depend on the
-// device, so that results do not either.
+// reduceBlocks is about how many blocks of 256 threads a reduction takes: what every GPU from an A100 on runs at once. It does not
+// depend on the device, so that results do not either.
 const reduceBlocks = 512
 
 // counters is how many blocks that come last a launch may have.
@@ -16,11 +16,11 @@ const counters = 4096
 // counter is where the blocks of a launch are counted, for the i-th block that comes last: 0 before and after each launch.
 func (s *stream) counter(i int) uintptr { return s.flag.Device + uintptr(4*(1+i)) }
 
-// columnParts is into how many parts the rows of a sum over rows are divided when a block takes some columns: enough to fill a device,
+// columnParts is into how many parts the rows of a sum over rows are divided when a block of 512 threads takes some columns: enough to fill a device,
 // as few as leave every part some rows, and no more than the workspace holds results for.
 func columnParts(rows, cols, width, sums int) int {
 	fit := workspaceBytes / (4 * cols * sums)
-	return max(min(ceilDiv(reduceBlocks, ceilDiv(cols, width)), ceilDiv(rows, 32), fit), 1)
+	return max(min(reduceBlocks/2/ceilDiv(cols, width), ceilDiv(rows, 32), fit), 1)
 }
 
 type columnSumArgs struct {
@@ -43,7 +43,7 @@ func (s *stream) ColumnSum(out, x tensor.Tensor, accumulate bool) {
 		a.x.cols = int32(min(cols, counters*width))
 		a.run = int32(max(ceilDiv(x.Rows(), columnParts(x.Rows(), int(a.x.cols), width, 1)), 1))
 		grid := dim{uint32(ceilDiv(int(a.x.cols), width)), uint32(max(ceilDiv(x.Rows(), int(a.run)), 1)), 1}
-		enqueue(s, "column sum", "column_sum_"+suffix(x.DType()), grid, dim{32, 8, 1}, 0, &a)
+		enqueue(s, "column sum", "column_sum_"+suffix(x.DType()), grid, dim{32, 16, 1}, 0, &a)
 		a.x.data, a.out = a.x.data+uintptr(counters*width*size), a.out+uintptr(counters*width*4)
 	}
 }
