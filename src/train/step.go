@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"cambium/src/backend"
 	"cambium/src/comm"
 )
 
@@ -29,7 +30,7 @@ func (r *rank) step() (outcome, error) {
 	s := &r.cfg.Stages[r.stage]
 	o := outcome{lr: r.rates[r.stage].At(float64(r.place.Tokens + s.TokensPerIteration())), scale: r.scale.Scale}
 	r.model.SetMask(r.mask(r.place))
-	r.state.Params.RenewGrads(r.stream)
+	backend.Together(r.stream, func() { r.state.Params.RenewGrads(r.stream) })
 	r.state.Optimizer.Begin(1)
 	if err := r.executor.Run(r.stream, float32(o.scale/float64(s.TokensPerIteration())), r.samples.next); err != nil {
 		return o, err

@@ -8,6 +8,8 @@ import (
 
 	"cambium/src/backend/cuda"
 	"cambium/src/comm/nccl"
+	"cambium/src/config"
+	"cambium/src/telemetry"
 )
 
 // onDevices makes ranks compute on GPUs, or on the emulated one, with messages through host memory.
@@ -93,4 +95,33 @@ func TestAGrowingRunOnDevices(t *testing.T) {
 	resumed := run(t, grow(t, dir, 4, "fp32", "mask", grids, onDevices))
 	compare(t, resumed, straight, bounds{})
 	sameGrowths(t, resumed, straight)
+}
+
+// Passes that come again are launched as graphs, which changes no bit: with a loss scale that falls and rises, while a mask ramps, and
+// after a growth to other grids.
+func TestGraphsOnDevicesChangeNoBit(t *testing.T) {
+	needDevice(t)
+	scale := []string{"train.train_iters=6", "precision.initial_loss_scale=4194304", "precision.loss_scale_window=2", "precision.hysteresis=1", onDevices}
+	both := func(name string, cfg func(dir string) *config.Run) {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("CAMBIUM_GRAPHS", "off")
+			want := run(t, cfg(t.TempDir()))
+			t.Setenv("CAMBIUM_GRAPHS", "")
+			got := run(t, cfg(t.TempDir()))
+			sameGrowths(t, got, want)
+			if len(got.Iterations) != len(want.Iterations) {
+				t.Fatalf("%d iterations, want %d", len(got.Iterations), len(want.Iterations))
+			}
+			for i, w := range want.Iterations {
+				numbers := func(x *telemetry.Iteration) string { return fmt.Sprint(x.LMLoss, x.GradNorm, x.LossScale, x.Skipped) } // NaN too
+				if g := got.Iterations[i]; numbers(g) != numbers(w) {
+					t.Errorf("iteration %d: loss, gradient norm, loss scale, skipped %s, want %s", i+1, numbers(g), numbers(w))
+				}
+			}
+		})
+	}
+	both("a loss scale", func(dir string) *config.Run { return configure(t, dir, "gpt2", "fp16", one, scale...) })
+	both("a growth", func(dir string) *config.Run {
+		return grow(t, dir, 2, "bf16", "mask", []string{"{}", "{tensor_model_parallel_size: 2}", "{pipeline_model_parallel_size: 2}"}, onDevices)
+	})
 }

@@ -80,6 +80,15 @@ void run(void* data) {
     multiply(*p);
 }
 
+// runAgain is for products in graphs, which run as often as these are launched and are never freed.
+void runAgain(void* data) { multiply(*static_cast<Product*>(data)); }
+
+bool capturing(void* stream) {
+    const auto ask = reinterpret_cast<int (*)(void*, int*)>(symbol("cuStreamIsCapturing"));
+    int status = 0;
+    return ask && !ask(stream, &status) && status;
+}
+
 }  // namespace
 
 int launchHost(void* stream, void (*f)(void*), void* data) {
@@ -223,7 +232,7 @@ CUBLASLT_API int cublasLtMatmul(void*, const Desc* d, const float* alpha, const 
     if (d->epilogue == kGeluGradient && (!aligned(d->aux, 16) || !inDevice(d->aux, {out->type, out->rows, out->cols, d->auxLd})))
         return refuse("an auxiliary matrix that lies badly");
     auto p = std::make_unique<Product>(Product{*d, *a, *b, *out, pa, pb, pd, *alpha, *beta, algo.parts});
-    if (launchHost(stream, run, p.get())) return kExecutionFailed;
+    if (launchHost(stream, capturing(stream) ? runAgain : run, p.get())) return kExecutionFailed;
     p.release();
     return kSuccess;
 }

@@ -42,7 +42,7 @@ func Open(device int) (backend.Backend, error) {
 	if device < 0 || device >= n {
 		return nil, fmt.Errorf("cuda: device %d does not exist: this process sees %d", device, n)
 	}
-	b := &gpu{emulated: emulated(), kernels: map[string]*kernel{}, chosen: map[gemmKey]string{}, usage: backend.Usage{ByLabel: map[string]int{}, PeakByLabel: map[string]int{}}}
+	b := &gpu{emulated: emulated(), graphs: graphsWanted(), kernels: map[string]*kernel{}, chosen: map[gemmKey]string{}, usage: backend.Usage{ByLabel: map[string]int{}, PeakByLabel: map[string]int{}}}
 	if !b.emulated { // whose times say nothing
 		b.tuning = tuning{rounds: 5, batch: 8}
 	}
@@ -92,6 +92,9 @@ type gpu struct {
 	usage   backend.Usage
 	chosen  map[gemmKey]string // who does GEMMs: see gemmchoice.go
 	choices []string           // of them, made by time: for people
+
+	graphs bool // runs of operations become CUDA graphs
+	counts graphCounts
 
 	profile atomic.Pointer[profile] // while a step is profiled
 }

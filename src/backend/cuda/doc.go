@@ -6,5 +6,5 @@
 // built without it has an Open that says so.
 //
 // A stream has a goroutine of its own, tied to an OS thread on which the device's context is current: it takes operations from
-// a queue and launches them. So a rank's goroutine goes on at once, and Do runs host code in stream order, exactly as on the CPU.
+// a queue and launches them, runs that come again as CUDA graphs. So a rank's goroutine goes on at once, and Do runs host code in stream order, exactly as on the CPU.
 package cuda

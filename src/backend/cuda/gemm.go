@@ -35,7 +35,8 @@ func (s *stream) Gemm(g backend.Gemm) {
 	if c.m == 0 || c.n == 0 {
 		return
 	}
-	o := op{name: "gemm", call: runGemm}
+	c.mode = s.b.gemmMode()
+	o := op{name: "gemm", call: runGemm, size: int(unsafe.Sizeof(c))}
 	*(*gemmCall)(unsafe.Pointer(&o.args)) = c
 	s.enqueue(o)
 }

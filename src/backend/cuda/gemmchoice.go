@@ -18,6 +18,7 @@ import (
 type gemmCall struct {
 	gemmArgs
 	in, out tensor.DType // of A and B, and of C
+	mode    gemmMode
 }
 
 // launcher enqueues calls of the shape that it was made for, on the stream's goroutine.
@@ -73,9 +74,9 @@ type gemmKey struct {
 	inPlace, aligned      bool
 }
 
-func (c *gemmCall) key(mode gemmMode) gemmKey {
+func (c *gemmCall) key() gemmKey {
 	return gemmKey{
-		mode: mode, m: c.m, n: c.n, k: c.k, act: c.act, lda: c.a.ld, ldb: c.b.ld, ldc: c.c.ld, ldp: c.pre.ld, in: c.in, out: c.out,
+		mode: c.mode, m: c.m, n: c.n, k: c.k, act: c.act, lda: c.a.ld, ldb: c.b.ld, ldc: c.c.ld, ldp: c.pre.ld, in: c.in, out: c.out,
 		transA: c.transA != 0, transB: c.transB != 0, accumulate: c.accumulate != 0, bias: c.bias != 0, pre: c.pre.data != 0,
 		inPlace: c.pre.data == c.c.data, aligned: (c.a.data|c.b.data|c.c.data|c.pre.data|c.bias)%16 == 0,
 	}
@@ -84,9 +85,12 @@ func (c *gemmCall) key(mode gemmMode) gemmKey {
 // runGemm is what the queue calls.
 func runGemm(s *stream, o *op) error {
 	c := (*gemmCall)(unsafe.Pointer(&o.args))
-	k := c.key(s.b.gemmMode())
+	k := c.key()
 	w, known := s.gemms[k]
 	if !known {
+		if s.capturing {
+			return errCapturing
+		}
 		var err error
 		if w, err = s.choose(k, c); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,14 @@ type stream struct {
 	gemms     map[gemmKey]way // who does them: see gemmchoice.go
 	plans     []*blasPlan
 	blasSpace *tensor.Memory // what cuBLASLt works in, once it is wanted
+
+	gathering bool      // by the goroutine that enqueues: see graph.go
+	gathered  []op      // likewise
+	spare     chan []op // memory of runs that are done
+	runs      runs
+	capturing bool
+
+	landings []landing // downloads that are on their way
 
 	skip   atomic.Bool // an error waits for Sync
 	mu     sync.Mutex
@@ -84,7 +93,7 @@ type event struct {
 }
 
 func newStream(b *gpu, name string) *stream {
-	s := &stream{b: b, name: name, queue: make(chan op, queueSize), gemms: map[gemmKey]way{}}
+	s := &stream{b: b, name: name, queue: make(chan op, queueSize), gemms: map[gemmKey]way{}, spare: make(chan []op, 4), runs: runs{maphash.MakeSeed(), map[uint64]*run{}, 0}}
 	ready := make(chan struct{})
 	s.ended.Add(1)
 	go s.feed(ready)
@@ -111,7 +120,11 @@ func (s *stream) feed(ready chan struct{}) {
 	defer freeParams(s.params)
 	s.opened = s.open()
 	close(ready)
-	for o := range s.queue {
+	var o op // one for all, for it lies on the heap
+	for more := true; ; {
+		if o, more = <-s.queue; !more {
+			return
+		}
 		if s.skip.Load() && !o.always {
 			continue
 		}
@@ -151,21 +164,23 @@ func (s *stream) execute(o *op) (err error) {
 		}
 		return s.opened
 	}
-	give := func() error {
-		if o.run != nil {
-			return o.run(s)
-		}
-		if o.call != nil {
-			return o.call(s, o)
-		}
-		s.last = o.name
-		copy(unsafe.Slice((*byte)(s.params), o.size), o.args[:])
-		return launch(o.kernel, o.grid, o.block, o.shared, s.cu, s.params)
-	}
 	if p := s.b.profile.Load(); p != nil && (o.run == nil || o.work) {
-		return p.around(s, o, give)
+		return p.around(s, o, func() error { return s.give(o) })
 	}
-	return give()
+	return s.give(o)
+}
+
+// give gives an operation to the driver.
+func (s *stream) give(o *op) error {
+	switch {
+	case o.run != nil:
+		return o.run(s)
+	case o.call != nil:
+		return o.call(s, o)
+	}
+	s.last = o.name
+	copy(unsafe.Slice((*byte)(s.params), o.size), o.args[:])
+	return launch(o.kernel, o.grid, o.block, o.shared, s.cu, s.params)
 }
 
 // fail keeps the first error.
@@ -178,9 +193,6 @@ func (s *stream) fail(err error) {
 	s.skip.Store(true)
 }
 
-// enqueue hands an operation over. After Close it is a mistake of the program.
-func (s *stream) enqueue(o op) { s.queue <- o }
-
 // wait blocks the stream's goroutine until the device is done. What went wrong on the device is told with the
 // operation launched last, and by the emulator with kernel and source line.
 func (s *stream) wait() error {
@@ -190,8 +202,10 @@ func (s *stream) wait() error {
 	watched := s.watch()
 	err := s.cu.Synchronize()
 	if err == nil {
+		s.land()
 		return watched
 	}
+	s.landings = nil
 	if text := report(); text != "" {
 		return errors.New(text)
 	}
@@ -253,6 +267,9 @@ func (s *stream) Record(ev backend.Event) {
 	e.mu.Unlock()
 	s.enqueue(op{name: "record", always: true, run: func(s *stream) error {
 		err := e.err
+		if err == nil && len(s.landings) > 0 { // who waits for the event may look at what was downloaded
+			err = s.wait()
+		}
 		if err == nil {
 			err = e.cu.Record(s.cu)
 		}
@@ -294,6 +311,7 @@ func (s *stream) close() error {
 	if s.opened == nil {
 		s.b.do(func() error {
 			freePinned(s.pinned)
+			s.runs.free()
 			return s.cu.Destroy()
 		})
 	}

@@ -30,7 +30,6 @@ func (s *stream) Upload(dst tensor.Tensor, src []byte) {
 				if err := s.wait(); err != nil {
 					return err
 				}
-				s.pinnedUsed = 0
 			}
 			p := s.pinned[s.pinnedUsed : s.pinnedUsed+len(host)]
 			s.pinnedUsed += len(host)
@@ -43,21 +42,29 @@ func (s *stream) Upload(dst tensor.Tensor, src []byte) {
 func (s *stream) Download(dst []byte, src tensor.Tensor) {
 	sameBytes("Download", src, len(dst))
 	s.enqueue(op{name: "download", run: func(s *stream) error {
-		if err := s.wait(); err != nil {
-			return err
-		}
-		s.pinnedUsed = 0
 		return eachPiece(src, dst, func(at cu.DevicePtr, host []byte) error {
-			if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&s.pinned[0]), at, int64(len(host)), s.cu); err != nil {
-				return err
+			if s.pinnedUsed+len(host) > len(s.pinned) {
+				if err := s.wait(); err != nil {
+					return err
+				}
 			}
-			if err := s.wait(); err != nil {
-				return err
-			}
-			copy(host, s.pinned)
-			return nil
+			p := s.pinned[s.pinnedUsed : s.pinnedUsed+len(host)]
+			s.pinnedUsed += len(host)
+			s.landings = append(s.landings, landing{host, p})
+			return cu.MemcpyDtoHAsync(unsafe.Pointer(&p[0]), at, int64(len(p)), s.cu)
 		})
 	}})
+}
+
+// landing is a download into pinned memory, which goes on to the host's own when the stream is waited for.
+type landing struct{ to, from []byte }
+
+// land ends all downloads. The stream is idle, and its pinned memory free again.
+func (s *stream) land() {
+	for _, l := range s.landings {
+		copy(l.to, l.from)
+	}
+	s.landings, s.pinnedUsed = s.landings[:0], 0
 }
 
 func sameBytes(what string, t tensor.Tensor, bytes int) {
