@@ -59,6 +59,7 @@ __device__ void adamw(const AdamW& a) {
 
 #define ADAMW(suffix, type)                              \
     extern "C" __global__ void adamw_##suffix(AdamW a) { \
+        afterPrevious();                                 \
         if (a.vector)                                    \
             adamw<type, 4>(a);                           \
         else                                             \

@@ -76,7 +76,7 @@ type gpu struct {
 	capability  int
 	wgmmaAlways bool
 	maps        tensorMaps
-	modules     []cu.Module
+	modules     []module
 
 	emulated   bool // by cuda/emu
 	mode       atomic.Uint32
