@@ -119,13 +119,13 @@ def ends(shape, t):
 
 
 def rest(shape, t, swiglu):
-    n, _, c, f, *_ = shape
-    dy, x = new(n, f, t=t), new(f, c, t=torch.float32)
+    n, _, c, f, *_, vocab = shape
+    dy, x = new(n, f, t=t), new(vocab, c, t=torch.float32)
     yield "column sum", n * f, lambda: dy.sum(0, dtype=torch.float32)
-    yield "sum of squares", 2 * c * f, lambda: torch.linalg.vector_norm(x)
-    w, g, m, v = ([new(f, c, t=torch.float32)] for _ in range(4))
+    yield "sum of squares", 2 * vocab * c, lambda: torch.linalg.vector_norm(x)
+    w, g, m, v = ([new(2 * f, c, t=torch.float32)] for _ in range(4))
     step = [torch.tensor(10.0, device=DEVICE)]
-    yield "adamw", 14 * c * f, lambda: torch._fused_adamw_(
+    yield "adamw", 28 * c * f, lambda: torch._fused_adamw_(
         w, g, m, v, [], step, lr=1e-4, beta1=0.9, beta2=0.95, weight_decay=0.1, eps=1e-8, amsgrad=False, maximize=False
     )
     if not swiglu:

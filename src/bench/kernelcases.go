@@ -90,8 +90,8 @@ func (k KernelShape) cases(t tensor.DType) []kernelCase {
 			x, out := a.Tensor(t, n, f), a.Tensor(tensor.F32, f)
 			return func(s backend.Stream) { s.ColumnSum(out, x, false) }
 		}},
-		{name: "sum of squares", flops: float64(2 * c * f), bytes: float64(4 * c * f), plan: func(a *backend.Arena) func(backend.Stream) {
-			x, out := a.Tensor(tensor.F32, f, c), a.Tensor(tensor.F64, 1)
+		{name: "sum of squares", flops: float64(2 * k.Vocab * c), bytes: float64(4 * k.Vocab * c), plan: func(a *backend.Arena) func(backend.Stream) {
+			x, out := a.Tensor(tensor.F32, k.Vocab, c), a.Tensor(tensor.F64, 1)
 			return func(s backend.Stream) { s.SumSquares(out, x, false) }
 		}},
 		k.adamw(t),
@@ -224,17 +224,19 @@ func (k KernelShape) embeddingBackward(t tensor.DType) kernelCase {
 	}}
 }
 
+// adamw takes as many parameters as an MLP's two matrices have: one alone would half stay in a GPU's cache.
 func (k KernelShape) adamw(t tensor.DType) kernelCase {
-	n := k.FFN * k.Hidden
+	rows := 2 * k.FFN
+	n := rows * k.Hidden
 	bytes := 28 * n
 	if t != tensor.F32 {
 		bytes += n * t.Size()
 	}
 	return kernelCase{name: "adamw", flops: float64(14 * n), bytes: float64(bytes), plan: func(a *backend.Arena) func(backend.Stream) {
-		take := func() tensor.Tensor { return a.Tensor(tensor.F32, k.FFN, k.Hidden) }
+		take := func() tensor.Tensor { return a.Tensor(tensor.F32, rows, k.Hidden) }
 		op := backend.AdamW{W: take(), G: take(), M: take(), V: take(), Step: 10, LR: 1e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, GradScale: 1}
 		if t != tensor.F32 {
-			op.Out = a.Tensor(t, k.FFN, k.Hidden)
+			op.Out = a.Tensor(t, rows, k.Hidden)
 		}
 		return func(s backend.Stream) { s.AdamW(op) }
 	}}
