@@ -127,6 +127,20 @@ __device__ __forceinline__ void waitNotZero(const unsigned* flag) {
 
 // ---- wgmma
 
+// settle fixes an accumulator in its registers at this point: what computes with it comes wholly before, or wholly after. It stands before
+// productFence and after productWait; otherwise the compiler, which moves arithmetic past them, must end every product before the next.
+template <int N>
+__device__ __forceinline__ void settle(float (&d)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i])::"memory");
+}
+// The same for operands in registers.
+template <int N>
+__device__ __forceinline__ void settle(uint32_t (&a)[N][4]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) asm volatile("" : "+r"(a[i][0]), "+r"(a[i][1]), "+r"(a[i][2]), "+r"(a[i][3])::"memory");
+}
+
 // Operand is where one of a product's operands lies, as the instruction wants to hear it. Along: rows of the inner dimension are
 // contiguous, a row of the tile is one m (or n) and 64 k. Otherwise a row is one k and 64 m; further 64 are in the next 8 KiB.
 template <bool Along>
@@ -148,39 +162,74 @@ __device__ __forceinline__ void productWait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
 }
 
-// D8 and what follows spell the 128 registers of an accumulator.
+// What follows spells the registers of accumulators. The operands after them: where a lies (or its four registers), where b lies, whether
+// to add.
 #define D8(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define D64(d, i) D8(d, i), D8(d, i + 8), D8(d, i + 16), D8(d, i + 24), D8(d, i + 32), D8(d, i + 40), D8(d, i + 48), D8(d, i + 56)
-#define CAMBIUM_PRODUCT(name, type)                                                                                                    \
-    template <bool AlongA, bool AlongB>                                                                                                \
-    __device__ __forceinline__ void name(float(&d)[128], uint64_t a, uint64_t b, int accumulate) {                                     \
-        asm volatile(                                                                                                                  \
-            "{\n.reg .pred more;\nsetp.ne.b32 more, %130, 0;\nwgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type              \
-            " {"                                                                                                                       \
-            "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"   \
-            "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61," \
-            "%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91," \
-            "%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,"    \
-            "%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127}, %128, %129, more, 1, 1, %131, %132;\n}"                          \
-            : D64(d, 0), D64(d, 64)                                                                                                    \
-            : "l"(a), "l"(b), "r"(accumulate), "n"(AlongA ? 0 : 1), "n"(AlongB ? 0 : 1));                                              \
+#define D32(d, i) D8(d, i), D8(d, i + 8), D8(d, i + 16), D8(d, i + 24)
+#define LIST32 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define LIST64                                                                                                               \
+    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31," \
+    "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define LIST128                                                                                                                            \
+    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"               \
+    "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,"     \
+    "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,"     \
+    "%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%" \
+    "123,%124,%125,%126,%127"
+#define PRODUCT(N, LIST, a, b, more, transA, transB, type, ...)                                                                        \
+    asm volatile("{\n.reg .pred more;\nsetp.ne.b32 more, %" more ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32." type "." type \
+                 " {" LIST "}, " a ", " b ", more, 1, 1" transA transB ";\n}"                                                          \
+                 : __VA_ARGS__)
+#define CAMBIUM_PRODUCTS(T, type)                                                                                            \
+    template <bool AlongA, bool AlongB>                                                                                      \
+    __device__ __forceinline__ void productOf(T, float(&d)[128], uint64_t a, uint64_t b, int add) {                          \
+        PRODUCT(256, LIST128, "%128", "%129", "130", ", %131", ", %132", type, D32(d, 0), D32(d, 32), D32(d, 64), D32(d, 96) \
+                : "l"(a), "l"(b), "r"(add), "n"(AlongA ? 0 : 1), "n"(AlongB ? 0 : 1));                                       \
+    }                                                                                                                        \
+    template <bool AlongA, bool AlongB>                                                                                      \
+    __device__ __forceinline__ void productOf(T, float(&d)[32], uint64_t a, uint64_t b, int add) {                           \
+        PRODUCT(64, LIST32, "%32", "%33", "34", ", %35", ", %36", type, D32(d, 0)                                            \
+                : "l"(a), "l"(b), "r"(add), "n"(AlongA ? 0 : 1), "n"(AlongB ? 0 : 1));                                       \
+    }                                                                                                                        \
+    template <bool AlongB>                                                                                                   \
+    __device__ __forceinline__ void productOf(T, float(&d)[32], const uint32_t(&a)[4], uint64_t b, int add) {                \
+        PRODUCT(64, LIST32, "{%32,%33,%34,%35}", "%36", "37", "", ", %38", type, D32(d, 0)                                   \
+                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add), "n"(AlongB ? 0 : 1));                        \
+    }                                                                                                                        \
+    template <bool AlongB>                                                                                                   \
+    __device__ __forceinline__ void productOf(T, float(&d)[64], const uint32_t(&a)[4], uint64_t b, int add) {                \
+        PRODUCT(128, LIST64, "{%64,%65,%66,%67}", "%68", "69", "", ", %70", type, D32(d, 0), D32(d, 32)                      \
+                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add), "n"(AlongB ? 0 : 1));                        \
     }
-CAMBIUM_PRODUCT(productBF16, "bf16")
-CAMBIUM_PRODUCT(productF16, "f16")
-#undef D8
-#undef D64
+CAMBIUM_PRODUCTS(bf16, "bf16")
+CAMBIUM_PRODUCTS(f16, "f16")
+
+// exp2Fast is 2^x to 2 ulp, by the special-function unit; what is too small for a normal number is 0.
+__device__ __forceinline__ float exp2Fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
 
 #endif
 
-// product starts d = a b, or d += a b with accumulate, for a of 64 x 16 and b of 16 x 256: in the background, in the warpgroup's open
-// group. Thread t of the warpgroup has rows 16 (t / 32) + t % 32 / 4 (and + 8) and columns 8 j + 2 (t % 4) (and + 1): d[4 j + 2 h + e] is
-// the element at row + 8 h, column + e.
-template <class T, bool AlongA, bool AlongB>
-__device__ __forceinline__ void product(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
-    if constexpr (std::is_same_v<T, bf16>)
-        productBF16<AlongA, AlongB>(d, a, b, accumulate);
-    else
-        productF16<AlongA, AlongB>(d, a, b, accumulate);
+// product starts d = a b, or d += a b with add, for a of 64 x 16 and b of 16 x N, N = 64, 128 or 256: in the background, in the warpgroup's
+// open group. Thread t of the warpgroup has rows 16 (t / 32) + t % 32 / 4 (and + 8) and columns 8 j + 2 (t % 4) (and + 1): d[4 j + 2 h + e]
+// is the element at row + 8 h, column + e. a lies in shared memory, or in registers as mma's A does.
+template <class T, bool AlongA, bool AlongB, int N>
+__device__ __forceinline__ void product(float (&d)[N], uint64_t a, uint64_t b, int add) {
+    productOf<AlongA, AlongB>(T(), d, a, b, add);
+}
+template <class T, bool AlongB, int N>
+__device__ __forceinline__ void product(float (&d)[N], const uint32_t (&a)[4], uint64_t b, int add) {
+    productOf<AlongB>(T(), d, a, b, add);
+}
+
+// weights makes the A of such products of an accumulator of 64 x 16 n: columns 16 k to 16 k + 15.
+template <class T, int N>
+__device__ __forceinline__ void weights(uint32_t (&a)[4], const float (&d)[N], int k) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) a[i] = packed<T>(d[8 * k + 2 * i], d[8 * k + 2 * i + 1]);
 }
 
 }  // namespace cambium

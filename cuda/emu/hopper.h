@@ -25,10 +25,13 @@ void tensorCommit();
 void tensorWait(size_t pending);
 void groupBarrier(int id, int threads);
 
-// Product is one wgmma of m64n256k16: d [+]= a b for the calling thread's 128 elements.
+// Product is one wgmma of m64 n<2 x size> k16: d [+]= a b for the calling thread's elements, of which there are `size`. a is in registers
+// where its address is 0.
 struct Product {
     float* d;
+    int size;
     uint64_t a, b;
+    uint32_t registers[4];
     bool accumulate, alongA, alongB, bf16;
 };
 void productStart(const Product& p);
@@ -82,19 +85,24 @@ template <bool Along>
 inline uint64_t operandStep(uint64_t o, int k16) {
     return o + static_cast<uint64_t>((Along ? 32 : 2048) * k16);
 }
+template <int N>
+inline void settle(float (&)[N]) {}
+template <int N>
+inline void settle(uint32_t (&)[N][4]) {}
 inline void productFence() {}
 inline void productCommit() { emu::productCommit(); }
 template <int Pending>
 inline void productWait() {
     emu::productWait(Pending);
 }
-template <bool AlongA, bool AlongB>
-inline void productBF16(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
-    emu::productStart({d, a, b, accumulate != 0, AlongA, AlongB, true});
+template <bool AlongA, bool AlongB, class T, int N>
+inline void productOf(T, float (&d)[N], uint64_t a, uint64_t b, int add) {
+    emu::productStart({d, N, a, b, {}, add != 0, AlongA, AlongB, std::is_same_v<T, __nv_bfloat16>});
 }
-template <bool AlongA, bool AlongB>
-inline void productF16(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
-    emu::productStart({d, a, b, accumulate != 0, AlongA, AlongB, false});
+template <bool AlongB, class T, int N>
+inline void productOf(T, float (&d)[N], const uint32_t (&a)[4], uint64_t b, int add) {
+    emu::productStart({d, N, 0, b, {a[0], a[1], a[2], a[3]}, add != 0, true, AlongB, std::is_same_v<T, __nv_bfloat16>});
 }
+inline float exp2Fast(float x) { return x < -126 ? 0.0f : std::exp2(x); }
 
 }  // namespace cambium

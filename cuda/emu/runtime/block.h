@@ -63,6 +63,7 @@ struct Thread {
     std::vector<TensorCopy> tensorOpen;
     std::vector<std::vector<Product>> products;
     std::vector<Product> productsOpen;
+    uint32_t sharing[4];  // registers of a product's A, for the other lanes
 };
 
 struct BlockRun {

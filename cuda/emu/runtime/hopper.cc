@@ -211,28 +211,44 @@ void groupBarrier(int id, int threads) { meet(currentBlock->named[id & 15], id, 
 
 namespace {
 
-float element(uint64_t address, bool bf16) {
-    const char* at = reinterpret_cast<const char*>(address ^ (address >> 7 & 7) << 4);
-    uint16_t bits;
-    memcpy(&bits, at, 2);
+float number(uint16_t bits, bool bf16) {
     if (bf16) return __uint_as_float(static_cast<unsigned>(bits) << 16);
     _Float16 v;
     memcpy(&v, &bits, 2);
     return static_cast<float>(v);
 }
 
-// compute is the calling thread's share: rows 16 w + l / 4 (+ 8), columns 8 j + 2 (l mod 4) (+ 1), for warp w of the warpgroup and lane l.
-void compute(const Thread* t, const Product& p) {
+float element(uint64_t address, bool bf16) {
+    uint16_t bits;
+    memcpy(&bits, reinterpret_cast<const char*>(address ^ (address >> 7 & 7) << 4), 2);
+    return number(bits, bf16);
+}
+
+// operandA is rows 16 w + l / 4 and + 8 of A, for warp w of the warpgroup and lane l. In registers a row lies in four lanes, which give
+// each other what they have.
+void operandA(const Thread* t, const Product& p, float (&a)[2][16]) {
     const unsigned lane = t->place.lane, first = t->place.thread.x % 128 / 32 * 16 + lane / 4;
-    float a[2][16];
-    for (unsigned h = 0; h < 2; h++)
+    for (unsigned h = 0; h < 2; h++) {
         for (unsigned k = 0; k < 16; k++) {
             const uint64_t row = first + 8 * h;
-            a[h][k] = element(p.a + (p.alongA ? row * 128 + k * 2 : k * 128 + row * 2), p.bf16);
+            if (p.a) {
+                a[h][k] = element(p.a + (p.alongA ? row * 128 + k * 2 : k * 128 + row * 2), p.bf16);
+                continue;
+            }
+            const Thread& owner = currentBlock->threads[t->index - lane % 4 + k % 8 / 2];
+            const uint32_t pair = owner.sharing[h + k / 8 * 2];
+            a[h][k] = number(static_cast<uint16_t>(k % 2 ? pair >> 16 : pair), p.bf16);
         }
-    for (unsigned j = 0; j < 32; j++) {
+    }
+}
+
+// compute is the calling thread's share: those rows, columns 8 j + 2 (l mod 4) and + 1.
+void compute(const Thread* t, const Product& p) {
+    float a[2][16];
+    operandA(t, p, a);
+    for (unsigned j = 0; j < static_cast<unsigned>(p.size) / 4; j++) {
         for (unsigned e = 0; e < 2; e++) {
-            const uint64_t column = 8 * j + lane % 4 * 2 + e;
+            const uint64_t column = 8 * j + t->place.lane % 4 * 2 + e;
             float sum[2] = {0, 0};
             for (unsigned k = 0; k < 16; k++) {
                 const float b = element(p.b + (p.alongB ? column * 128 + k * 2 : column / 64 * 8192 + k * 128 + column % 64 * 2), p.bf16);
@@ -261,7 +277,14 @@ void productCommit() {
 void productWait(size_t pending) {
     Thread* t = currentBlock->running;
     while (t->products.size() > pending) {
-        for (const Product& p : t->products.front()) compute(t, p);
+        for (const Product& p : t->products.front()) {
+            if (!p.a) {  // rows of A lie in other lanes' registers too
+                std::copy(p.registers, p.registers + 4, t->sharing);
+                warpCollective(~0u, nullptr, nullptr, "wgmma with registers");
+            }
+            compute(t, p);
+            if (!p.a) warpCollective(~0u, nullptr, nullptr, "wgmma with registers");
+        }
         t->products.erase(t->products.begin());
     }
     warpgroup("wgmma's wait", __builtin_return_address(0));

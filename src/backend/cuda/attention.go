@@ -57,6 +57,10 @@ func (s *stream) attentionRows(kernel string, a *attentionArgs, heads int32, tok
 func (s *stream) AttentionForward(x backend.Attention) {
 	a := attention(x)
 	if flash(x.HeadDim, x.Q, x.K, x.V, x.O) {
+		if s.b.tensorAttention(x) {
+			s.wgmmaForward(x)
+			return
+		}
 		s.flash("forward", x.Q.DType(), &a, ceilDiv(x.SeqLen, flashRows), int(a.heads), x.Q.Rows()/x.SeqLen, 5)
 		return
 	}
@@ -84,6 +88,10 @@ func (s *stream) flashBackward(x backend.AttentionGrad, a attentionArgs, fit int
 	for batches := x.Q.Rows() / x.SeqLen; int(a.first) < batches; a.first += int32(fit) {
 		n := min(fit, batches-int(a.first))
 		s.flash("rows", t, &a, ceilDiv(x.SeqLen, 128/(x.HeadDim/8)), int(a.heads), n, 0)
+		if s.b.tensorAttention(x.Attention) {
+			s.wgmmaBackward(x, a.first, n)
+			continue
+		}
 		s.flash("queries", t, &a, blocks, int(a.heads), n, tiles)
 		s.flash("keys", t, &a, blocks, int(a.groups), n, tiles)
 	}

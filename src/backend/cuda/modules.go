@@ -92,6 +92,8 @@ func (b *gpu) kernel(name string) *kernel {
 					return allowShared(k, min(normShared, b.shared))
 				case strings.HasPrefix(name, "classifier_held_"):
 					return allowShared(k, b.shared)
+				case strings.HasPrefix(name, "attention_wgmma_"):
+					return allowShared(k, warpgroupShared+64)
 				case strings.HasPrefix(name, "attention_flash_"):
 					return allowShared(k, flashShared)
 				}
