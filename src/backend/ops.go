@@ -52,7 +52,8 @@ type Operations interface {
 	CrossEntropy(CrossEntropy)
 	CrossEntropyStats(CrossEntropyStats)
 	CrossEntropyFinish(CrossEntropyFinish)
-	AdamW(AdamW)
+	// AdamW updates each of its tensors: what a device can do for many at once.
+	AdamW(...AdamW)
 }
 
 // Normal is X[i,j] = the element number First + i Stride + j of the normal numbers of Key with standard deviation Std, rounded to T: see

@@ -30,6 +30,7 @@ type Optimizer struct {
 	owned    []map[string]layout.Shard // [dp rank] by name
 	memory   *tensor.Memory
 	step     int
+	updates  []backend.AdamW // of a bucket
 
 	births      Births
 	birthMemory *tensor.Memory // device copy of births; nil when nothing is young

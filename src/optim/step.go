@@ -112,8 +112,10 @@ func (o *Optimizer) update(s backend.Stream, lr, gradScale float64) {
 			x := &o.shards[i]
 			op.W, op.G, op.M, op.V, op.Out, op.BirthRow, op.BirthCol = x.w, x.g, x.m, x.v, x.out, x.birthRow, x.birthCol
 			op.LR, op.WeightDecay = float32(lr*x.t.LRMult), float32(c.WeightDecay*x.t.DecayMult)
-			s.AdamW(op)
+			o.updates = append(o.updates, op)
 		}
+		s.AdamW(o.updates...)
+		o.updates = o.updates[:0]
 		o.gather(s, b)
 	}
 	if !o.parallel.OverlapParamGather {

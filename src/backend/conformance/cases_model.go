@@ -192,13 +192,28 @@ func caseAdamW(l *lab) {
 	for _, s := range some(l, shapes) {
 		for _, births := range []bool{false, true} {
 			for _, out := range []tensor.DType{tensor.I32, tensor.F32, tensor.BF16, tensor.F16} { // I32: absent
-				l.adamW(s.rows, s.cols, births, out)
+				op, check := l.adamW(s.rows, s.cols, births, out)
+				l.run(func(st backend.Stream) { st.AdamW(op) })
+				check()
 			}
 		}
 	}
+	// Many at once, of all kinds.
+	var ops []backend.AdamW
+	var checks []func()
+	for i := range 20 {
+		s := shapes[i%len(shapes)]
+		op, check := l.adamW(s.rows, s.cols, i%3 == 1, []tensor.DType{tensor.BF16, tensor.I32, tensor.F32}[i/9])
+		ops, checks = append(ops, op), append(checks, check)
+	}
+	l.run(func(st backend.Stream) { st.AdamW(ops...) })
+	for _, check := range checks {
+		check()
+	}
 }
 
-func (l *lab) adamW(rows, cols int, births bool, outType tensor.DType) {
+// adamW makes one step's operands, and what checks its results.
+func (l *lab) adamW(rows, cols int, births bool, outType tensor.DType) (op backend.AdamW, check func()) {
 	n := rows * cols
 	c := adamCase{lr: 3e-3, b1: 0.9, b2: 0.95, eps: 1e-8, wd: 0.1, gradScale: 0.25}
 	w, g, m := l.inout32("w", rows, cols, cols), l.in32("g", rows, cols, cols), l.inout32("m", rows, cols, cols)
@@ -234,7 +249,11 @@ func (l *lab) adamW(rows, cols int, births bool, outType tensor.DType) {
 		out = l.buffer("out", write, outType, rows, cols, cols, nil)
 		a.Out = out.view
 	}
-	l.run(func(st backend.Stream) { st.AdamW(a) })
+	return a, func() { l.checkAdamW(c, age, w, g, m, v, out, outType) }
+}
+
+func (l *lab) checkAdamW(c adamCase, age func(i, j int) int, w, g, m, v, out *buf, outType tensor.DType) {
+	n, cols := len(w.val), w.view.Cols()
 	w2, m2, v2 := make([]float64, n), make([]float64, n), make([]float64, n)
 	for i := range n {
 		w2[i], m2[i], v2[i] = c.step(w.val[i], g.val[i], m.val[i], v.val[i], age(i/cols, i%cols))

@@ -8,8 +8,14 @@ import (
 	"cambium/src/tensor"
 )
 
-// AdamW updates one tensor in one pass over W, G, M and V.
-func (s *stream) AdamW(a backend.AdamW) {
+// AdamW updates tensor by tensor, each in one pass over W, G, M and V.
+func (s *stream) AdamW(all ...backend.AdamW) {
+	for _, a := range all {
+		s.adamW(a)
+	}
+}
+
+func (s *stream) adamW(a backend.AdamW) {
 	const name = "adamw"
 	mustBeF32(name, a.W, a.G, a.M, a.V)
 	for _, x := range []tensor.Tensor{a.W, a.G, a.M, a.V} {

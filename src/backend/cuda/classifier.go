@@ -3,8 +3,6 @@
 package cuda
 
 import (
-	"math"
-
 	"cambium/src/backend"
 	"cambium/src/tensor"
 )
@@ -50,35 +48,4 @@ func (s *stream) CrossEntropyFinish(c backend.CrossEntropyFinish) {
 		targets: address(c.Targets), ranks: address(c.Stats), loss: address(c.Loss), start: int32(c.VocabStart), vocab: int32(c.Vocab),
 		shards: int32(c.Stats.Dim(0)), scale: c.GradScale,
 	})
-}
-
-type adamwArgs struct {
-	w, m, v, g, out, birthRow, birthCol     uintptr
-	rows, cols                              int64
-	lr, beta1, beta2, eps, decay, gradScale float32
-	correction1, correction2                float32
-	logBeta1, logBeta2                      float32
-	step, vector                            int32
-}
-
-func (s *stream) AdamW(x backend.AdamW) {
-	n := x.W.Len()
-	if n == 0 {
-		return
-	}
-	correction := func(beta float32) float32 { return float32(1 / -math.Expm1(float64(x.Step)*math.Log(float64(beta)))) }
-	a := adamwArgs{
-		w: address(x.W), m: address(x.M), v: address(x.V), g: address(x.G), out: address(x.Out), birthRow: address(x.BirthRow), birthCol: address(x.BirthCol),
-		rows: int64(x.W.Rows()), cols: int64(x.W.Cols()), lr: x.LR, beta1: x.Beta1, beta2: x.Beta2, eps: x.Eps, decay: x.WeightDecay, gradScale: x.GradScale,
-		correction1: correction(x.Beta1), correction2: correction(x.Beta2),
-		logBeta1: float32(math.Log(float64(x.Beta1))), logBeta2: float32(math.Log(float64(x.Beta2))), step: int32(x.Step),
-	}
-	t := tensor.F32
-	if x.Out.Present() {
-		t = x.Out.DType()
-	}
-	if (a.w|a.m|a.v|a.g|a.out)%16 == 0 && a.cols%4 == 0 {
-		a.vector, n = 1, n/4
-	}
-	enqueue(s, "adamw", "adamw_"+suffix(t), s.grid1(n, 1), threads256, 0, &a)
 }
