@@ -2,15 +2,21 @@ package backend
 
 // Batcher is a stream that can hand a run of operations to the device as one.
 type Batcher interface {
-	// Together calls f, which enqueues operations in this stream. Results are those of f alone; nothing else may be enqueued meanwhile.
-	Together(f func())
+	// Gather begins a run, HandOver ends it. Results are those of operations one by one.
+	Gather()
+	HandOver()
 }
 
-// Together has s take what f enqueues as one, where it can.
-func Together(s Stream, f func()) {
+// Gather has s take what is enqueued until HandOver as one, where it can.
+func Gather(s Stream) {
 	if b, ok := s.(Batcher); ok {
-		b.Together(f)
-		return
+		b.Gather()
 	}
-	f()
+}
+
+// HandOver ends what Gather began.
+func HandOver(s Stream) {
+	if b, ok := s.(Batcher); ok {
+		b.HandOver()
+	}
 }

@@ -216,21 +216,21 @@ func (e *Executor) compute(s backend.Stream, x *step, gradScale float32, losses 
 	}
 	back := model.Back{Tokens: e.tokens[x.MicroBatch], Targets: e.targets[x.MicroBatch], GradScale: gradScale, DX: x.dx}
 	loss := x.ends && losses
-	backend.Together(s, func() {
-		switch x.Op {
-		case pipeline.Forward:
-			e.model.ForwardPass(s, x.pass, e.tokens[x.MicroBatch], x.out)
-			if loss {
-				e.model.LossPass(s, x.pass, e.targets[x.MicroBatch])
-			}
-		case pipeline.Backward:
-			e.model.BackwardPass(s, x.pass, back)
-		case pipeline.BackwardInput:
-			e.model.BackwardInput(s, x.pass, back)
-		case pipeline.BackwardWeight:
-			e.model.BackwardWeight(s, x.pass)
+	backend.Gather(s)
+	switch x.Op {
+	case pipeline.Forward:
+		e.model.ForwardPass(s, x.pass, e.tokens[x.MicroBatch], x.out)
+		if loss {
+			e.model.LossPass(s, x.pass, e.targets[x.MicroBatch])
 		}
-	})
+	case pipeline.Backward:
+		e.model.BackwardPass(s, x.pass, back)
+	case pipeline.BackwardInput:
+		e.model.BackwardInput(s, x.pass, back)
+	case pipeline.BackwardWeight:
+		e.model.BackwardWeight(s, x.pass)
+	}
+	backend.HandOver(s)
 	if hooked {
 		e.model.SetHooks(model.Hooks{})
 	}

@@ -119,5 +119,5 @@ func stageText(r *Stage) string {
 	if n := r.MemoryBytes(); n > 0 {
 		text += fmt.Sprintf(", %.1f MiB on rank %d", float64(n)/(1<<20), r.MemoryRank)
 	}
-	return text
+	return text + memoryTable(r)
 }

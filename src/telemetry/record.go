@@ -51,8 +51,10 @@ type Stage struct {
 	SequenceParallel bool     `json:"sequence_parallel"`
 	Recompute        string   `json:"recompute_granularity"`
 	DType            string   `json:"params_dtype"`
-	MemoryRank       int      `json:"memory_rank"` // the rank that has most
-	Memory           []Memory `json:"memory"`      // what it has allocated in the stage
+	MemoryRank       int      `json:"memory_rank"`  // the rank that has most
+	Memory           []Memory `json:"memory"`       // what it has allocated in the stage
+	DeviceBytes      int64    `json:"device_bytes"` // memory of its device; 0 where that does not tell
+	DeviceFree       int64    `json:"device_free"`  // what no program has of it when the stage begins
 }
 
 // MemoryBytes is all of Memory together.

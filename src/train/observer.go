@@ -102,6 +102,7 @@ func (o *observer) enterStage(r *rank, memory memoryUse) error {
 		Parameters: int64(s.Model.ParameterCount()), Tokens: s.Tokens(), Grid: r.groups.grid.String(),
 		MicroBatches: s.MicroBatches(r.world.Size()), SequenceParallel: s.Parallel.SequenceParallel, Recompute: s.Parallel.Recompute,
 		DType: o.cfg.Precision.ParamsDType, BubbleShare: bubble, MemoryRank: memory.Rank,
+		DeviceBytes: int64(memory.Device), DeviceFree: int64(memory.Free),
 	}
 	if r.groups.grid.PP > 1 {
 		o.stage.Schedule = s.Parallel.PipelineSchedule

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"cambium/src/backend"
 	"cambium/src/checkpoint"
 	"cambium/src/comm"
 )
@@ -86,7 +87,11 @@ func (j *job) follow(folder string, sharing int) error {
 // memory is what each rank has allocated, by label: that of the rank with the most, on every rank.
 func (r *rank) memory() (memoryUse, error) {
 	u := r.backend.Usage()
-	text, err := json.Marshal(memoryUse{Rank: r.world.Rank(), Bytes: u.ByLabel, Peak: u.Peak})
+	mine := memoryUse{Rank: r.world.Rank(), Bytes: u.ByLabel, Peak: u.Peak}
+	if c, ok := r.backend.(backend.Capacity); ok {
+		mine.Free, mine.Device = c.Capacity()
+	}
+	text, err := json.Marshal(mine)
 	if err != nil {
 		return memoryUse{}, err
 	}
@@ -112,6 +117,9 @@ type memoryUse struct {
 	Rank  int            `json:"rank"`
 	Bytes map[string]int `json:"bytes"` // by label
 	Peak  int            `json:"peak"`
+
+	Device int `json:"device"` // bytes of its device's memory, 0 where that does not tell
+	Free   int `json:"free"`   // of them
 }
 
 func (m memoryUse) total() int {

@@ -30,7 +30,9 @@ func (r *rank) step() (outcome, error) {
 	s := &r.cfg.Stages[r.stage]
 	o := outcome{lr: r.rates[r.stage].At(float64(r.place.Tokens + s.TokensPerIteration())), scale: r.scale.Scale}
 	r.model.SetMask(r.mask(r.place))
-	backend.Together(r.stream, func() { r.state.Params.RenewGrads(r.stream) })
+	backend.Gather(r.stream)
+	r.state.Params.RenewGrads(r.stream)
+	backend.HandOver(r.stream)
 	r.state.Optimizer.Begin(1)
 	if err := r.executor.Run(r.stream, float32(o.scale/float64(s.TokensPerIteration())), r.samples.next); err != nil {
 		return o, err

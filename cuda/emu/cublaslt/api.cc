@@ -195,7 +195,8 @@ CUBLASLT_API int cublasLtMatmulAlgoGetHeuristic(void*, const Desc* d, const Layo
     *count = 0;
     if (!shaped(*d, *a, *b, *out)) return refuse("shapes or leading dimensions that do not fit");
     if (memcmp(c, out, sizeof *c)) return refuse("C and D of different layouts");
-    if (p->reductions & (kInPlace | kOutputType)) return refuse("sums that are split might be added in 16 bits");
+    if (p->reductions & (kInPlace | kOutputType) || (p->reductions && out->type != kF32))
+        return refuse("sums that are split might be added in 16 bits");
     if (!supported(*d, *a, *b, *out)) return kNotSupported;
     const uint64_t split = 4 * 4 * out->rows * out->cols;
     for (const uint64_t parts : {uint64_t{1}, uint64_t{4}}) {

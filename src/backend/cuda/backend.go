@@ -164,6 +164,12 @@ func (b *gpu) Alloc(label string, bytes int) (*tensor.Memory, error) {
 	return mem, nil
 }
 
+// Capacity is the device's memory.
+func (b *gpu) Capacity() (free, total int) {
+	f, t := b.free()
+	return int(f), int(t)
+}
+
 func (b *gpu) free() (free, total int64) {
 	b.do(func() (err error) {
 		free, total, err = cu.MemInfo()

@@ -105,11 +105,11 @@ package cuda
 //     return r;
 // }
 //
-// // search asks for algorithms, best first. Sums that are split go through fp32 in the workspace and are added in a fixed order: no
-// // partial sums in 16 bits, nothing that depends on who comes first.
+// // search asks for algorithms, best first. Sums that are split go through fp32 in the workspace and are added in a fixed order, for fp32
+// // results alone: no partial sums in 16 bits, nothing that depends on who comes first.
 // static int search(blasTable *t, handle h, const product *x, blasPlan *p) {
 //     handle pref = NULL;
-//     uint32_t reductions = REDUCTION_COMPUTE_TYPE, alignment = (uint32_t)x->alignment;
+//     uint32_t reductions = x->type[2] == R_32F ? REDUCTION_COMPUTE_TYPE : 0, alignment = (uint32_t)x->alignment;
 //     int r = t->cublasLtMatmulPreferenceCreate(&pref);
 //     if (!r) r = t->cublasLtMatmulPreferenceSetAttribute(pref, PREF_WORKSPACE, &x->workspace, sizeof x->workspace);
 //     if (!r) r = t->cublasLtMatmulPreferenceSetAttribute(pref, PREF_REDUCTIONS, &reductions, sizeof reductions);

@@ -21,7 +21,8 @@ func (b *gpu) library() *blas {
 
 // blasWays are the library's algorithms for a call. GELU is a pass of ours behind it: the library would take it of the unrounded sum, and then
 // what is computed again from Pre would not be what it was. Its derivative, which reads Pre as it is stored, goes into the library's
-// own end; C may lie over Pre there, for every element is written by the thread that has read it.
+// own end, by approximations that are good to another rounding of 16 bits; C may lie over Pre there, for every element is written by the thread
+// that has read it.
 func blasWays(s *stream, c *gemmCall) []way {
 	if !blasTakes(c) {
 		return nil
@@ -79,6 +80,8 @@ func blasTakes(c *gemmCall) bool {
 		return false
 	}
 	switch {
+	case c.accumulate != 0 && c.out != tensor.F32: // it may round the product before it adds
+		return false
 	case c.act == actGelu && c.pre.data != 0:
 		return c.pre.ld == c.c.ld // one plan's layout is for both
 	case c.act == actGeluGrad:

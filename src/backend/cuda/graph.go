@@ -61,18 +61,13 @@ type runs struct {
 	clock uint64
 }
 
-// Together gathers what f enqueues.
-func (s *stream) Together(f func()) {
-	if !s.b.graphs || s.gathering {
-		f()
-		return
-	}
-	s.gathering = true
-	defer func() {
-		s.gathering = false
-		s.handOver()
-	}()
-	f()
+// Gather begins a run.
+func (s *stream) Gather() { s.gathering = s.b.graphs }
+
+// HandOver ends it.
+func (s *stream) HandOver() {
+	s.gathering = false
+	s.handOver()
 }
 
 // enqueue hands an operation over, or gathers it. After Close it is a mistake of the program.
@@ -85,7 +80,7 @@ func (s *stream) enqueue(o op) {
 	s.queue <- o
 }
 
-// handOver enqueues what has been gathered.
+// handOver enqueues what has been gathered so far.
 func (s *stream) handOver() {
 	ops := s.gathered
 	if len(ops) == 0 {

@@ -13,19 +13,19 @@ import (
 
 // A chain of operations over a few tensors, with a scalar that may change, and in the middle whatever the caller wants.
 func chain(s backend.Stream, p *products, alpha float32, middle func()) {
-	backend.Together(s, func() {
-		s.Fill(p.c, 0.25)
-		s.Gemm(backend.Gemm{C: p.c, A: p.a, B: p.b, Alpha: alpha, Accumulate: true})
-		s.Scale(p.c, 0.5)
-		s.Axpy(p.c, p.a, -alpha)
-		if middle != nil {
-			middle()
-		}
-		s.Gemm(backend.Gemm{C: p.c, A: p.a, B: p.b, TransB: true, Accumulate: true})
-		s.Axpy(p.c, p.b, 2)
-		s.Scale(p.c, 3)
-		s.Axpy(p.c, p.a, alpha)
-	})
+	backend.Gather(s)
+	s.Fill(p.c, 0.25)
+	s.Gemm(backend.Gemm{C: p.c, A: p.a, B: p.b, Alpha: alpha, Accumulate: true})
+	s.Scale(p.c, 0.5)
+	s.Axpy(p.c, p.a, -alpha)
+	if middle != nil {
+		middle()
+	}
+	s.Gemm(backend.Gemm{C: p.c, A: p.a, B: p.b, TransB: true, Accumulate: true})
+	s.Axpy(p.c, p.b, 2)
+	s.Scale(p.c, 3)
+	s.Axpy(p.c, p.a, alpha)
+	backend.HandOver(s)
 }
 
 // Runs that come again are graphs from the third time on; whatever changes, results are those of single launches.
@@ -121,11 +121,11 @@ func TestOnlySoManyRunsAreRemembered(t *testing.T) {
 	}
 	x := tensor.New(m, 0, tensor.F32, 16)
 	run := func(value int) {
-		backend.Together(s, func() {
-			for i := range minGraph {
-				s.Fill(x, float32(value+i))
-			}
-		})
+		backend.Gather(s)
+		for i := range minGraph {
+			s.Fill(x, float32(value+i))
+		}
+		backend.HandOver(s)
 	}
 	for v := range maxGraphs + 10 {
 		run(1000 * v)
