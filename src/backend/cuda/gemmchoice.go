@@ -12,7 +12,11 @@ import (
 
 // A GEMM can be done in several ways: by our own kernels, and by cuBLASLt where it is found. Which of them does it is decided once a
 // shape, on the goroutine that feeds the stream, and then stays: the same calls give the same bits as long as the process lives. A GPU
-// times the ways; the emulated driver, and a stream that cannot wait now, take the first in the order of makers.
+// times the ways; the emulated driver takes the first in the order of makers.
+//
+// Ranks choose by themselves, and may choose otherwise. That costs the last bits of a repetition, which is why the mode can be forced, but never makes
+// replicas differ: what they must have in common, gradients, partial sums of tensor-parallel ranks, weights, is added up in one place and
+// handed to all.
 
 // gemmCall is a GEMM on its way through the queue.
 type gemmCall struct {
