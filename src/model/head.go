@@ -11,7 +11,7 @@ import (
 // no cache holds enough rows for its GEMMs: there memory is the bound, and with it a chunk costs little beside its products.
 const (
 	chunkBytes   = 16 << 20
-	minChunkRows = 256
+	minChunkRows = 512
 	maxChunkRows = 2048
 	gpuLogits    = 1 << 30
 )

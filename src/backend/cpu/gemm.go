@@ -86,6 +86,7 @@ type product struct {
 	tile        tile
 	ahead       ahead
 	halves      halves // 16-bit operands
+	sums        sums
 }
 
 func runGemm(w *worker, t *task) {
@@ -100,7 +101,7 @@ func runGemm(w *worker, t *task) {
 		p.runByColumns()
 	}
 	p.a, p.b, p.c, p.bias, p.pre = factor{}, factor{}, nil, nil, nil // they may be freed
-	p.halves = halves{}
+	p.halves, p.sums.mem = halves{}, nil
 }
 
 func (p *product) init(w *worker, g *backend.Gemm) {
@@ -117,6 +118,7 @@ func (p *product) init(w *worker, g *backend.Gemm) {
 	if !wide(g.A) {
 		p.initHalves(g)
 	}
+	p.initSums(g)
 	if !wide(g.C) {
 		return
 	}
@@ -126,9 +128,6 @@ func (p *product) init(w *worker, g *backend.Gemm) {
 	}
 	if g.Pre.Present() && wide(g.Pre) {
 		p.pre, p.ldpre = g.Pre.F32(), g.Pre.LD()
-	}
-	if g.Act == backend.GELUGrad && p.k > p.kc && overlap(g.C, g.Pre) {
-		p.kc = roundUp(p.k, 4) // partial sums cannot wait in C: it holds Pre
 	}
 }
 
@@ -194,7 +193,7 @@ func (p *product) runByColumns() {
 	p.share(packed, super)
 	width := p.itemPanels()
 	items := ceilDiv(p.panels, width)
-	p.carve(min(width, p.piecePanels())*p.shape.cols, super, p.m, width*p.shape.cols)
+	p.carve(min(width, p.piecePanels())*p.shape.cols, p.m, width*p.shape.cols)
 	for s := 0; s < p.k; s += super {
 		end := min(s+super, p.k)
 		if packed > 0 {
@@ -213,7 +212,7 @@ func (p *product) runByColumns() {
 // columns computes the panels [q0, q1) of C for the steps [lo, hi) of K.
 func (p *product) columns(q0, q1, lo, hi int) {
 	each := p.piecePanels()
-	p.halves.item(0, p.start(q0))
+	p.sums.item(0, p.start(q0))
 	p.eachBlock(lo, hi, func(p0, kb int) {
 		for c0 := q0; c0 < q1; c0 += each {
 			c1 := min(c0+each, q1)
@@ -288,7 +287,7 @@ func (p *product) runByRows() {
 	p.share(width, super)
 	height := p.itemRows()
 	items := ceilDiv(p.m, height)
-	p.carve(height, super, height, p.n)
+	p.carve(height, height, p.n)
 	for s := 0; s < p.k; s += super {
 		end := min(s+super, p.k)
 		p.packSharedB(s, end, width)
@@ -304,7 +303,7 @@ func (p *product) runByRows() {
 
 // rows computes the rows [i0, i1) of C for the steps [lo, hi) of K.
 func (p *product) rows(i0, i1, lo, hi, width int) {
-	p.halves.item(i0, 0)
+	p.sums.item(i0, 0)
 	p.eachBlock(lo, hi, func(p0, kb int) {
 		packed := max(i0, p.packedFrom)
 		switch {
@@ -378,8 +377,13 @@ func (p *product) multiply(panel []float32, i, n, j, cols, p0, kb int) {
 		t.bias = unsafe.Pointer(&p.bias[j])
 	}
 	t.out, t.ldo = c, t.ldc
+	if p.sums.wait && p0 > 0 {
+		t.c, t.ldc = p.sums.at(i, j), 4*p.sums.step
+	}
 	if last && p.g.Act == backend.GELUGrad { // C may be Pre, which is needed first
 		t.out, t.ldo = unsafe.Pointer(&p.z[0]), 4*p.shape.cols
+	} else if p.sums.wait && !last {
+		t.out, t.ldo = p.sums.at(i, j), 4*p.sums.step
 	}
 	out := t.out
 	p.ahead.next(t, n, p.shape.below)

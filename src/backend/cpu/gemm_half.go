@@ -8,8 +8,7 @@ import (
 
 // The GEMM with 16-bit operands. Factors are widened on their way into the packed form, piece by piece within the
 // first-level cache; A that would be read in place is widened row by row and read there. A tile of C is rounded when its last
-// block of K is done; until then the sums wait in fp32, in scratch memory of the worker's item, or of all workers where an
-// item comes back for further rounds of K. So the result is that of fp32 on the widened operands, rounded once.
+// block of K is done; until then the sums wait in fp32 (gemm_sums.go). So the result is that of fp32 on the widened operands, rounded once.
 
 // halves is what a product with 16-bit factors has beside: all zero for fp32.
 type halves struct {
@@ -19,10 +18,6 @@ type halves struct {
 	via []float32 // operands on their way
 	old []float32 // a tile of C or Pre, widened
 
-	sums       []float32 // of K's blocks so far: rows x cols of C from (row, col) on, step apart
-	shared     bool      // one for all workers: all of C
-	row, col   int
-	step       int
 	narrow     func(dst []uint16, src []float32)
 	widen      func(dst []float32, src []uint16)
 	out, pre   []uint16
@@ -50,31 +45,14 @@ func (p *product) initHalves(g *backend.Gemm) {
 	}
 }
 
-// waits tells whether sums have to wait for further blocks of K, and whether an item has them all in one round.
-func (h *halves) waits(p *product, super int) (waits, once bool) {
-	return h.c && p.k > p.kc, super >= p.k
-}
-
-// sharedSums is the size of C in fp32 where an item comes back.
-func (h *halves) sharedSums(p *product, super int) int {
-	if waits, once := h.waits(p, super); waits && !once {
-		h.shared = true
-		return p.m * p.n
-	}
-	return 0
-}
-
 // scratch is the number of floats that carve takes.
-func (h *halves) scratch(p *product, super, rows, cols int) int {
+func (h *halves) scratch(p *product) int {
 	if !h.a {
 		return 0
 	}
 	n := h.viaLength(p) + maxTile
 	if p.g.Bias.Present() {
 		n += roundUp(p.n, lineFloats)
-	}
-	if waits, once := h.waits(p, super); waits && once {
-		n += rows * cols
 	}
 	return n
 }
@@ -83,8 +61,8 @@ func (h *halves) viaLength(p *product) int {
 	return max(pieceSteps*pieceLines, p.shape.cols*min(p.kc, roundUp(p.k, 4)))
 }
 
-// carve divides the worker's memory; rows x cols is the size of an item.
-func (h *halves) carve(p *product, mem []float32, super, rows, cols int) {
+// carve divides the worker's memory.
+func (h *halves) carve(p *product, mem []float32) {
 	if !h.a {
 		return
 	}
@@ -97,16 +75,6 @@ func (h *halves) carve(p *product, mem []float32, super, rows, cols int) {
 	if p.g.Bias.Present() {
 		p.bias = take(roundUp(p.n, lineFloats))[:p.n]
 		h.widen(p.bias, p.g.Bias.U16())
-	}
-	if h.step = p.n; !h.shared {
-		h.sums, h.step = mem, cols
-	}
-}
-
-// item says where the next item of C begins.
-func (h *halves) item(row, col int) {
-	if !h.shared {
-		h.row, h.col = row, col
 	}
 }
 
@@ -175,15 +143,15 @@ func (p *product) multiplyHalf(panel []float32, i, j, cols, p0, kb int) {
 	t.out, t.ldo = unsafe.Pointer(&p.z[0]), 4*width
 	var sums unsafe.Pointer
 	if p0 > 0 || !last {
-		sums = unsafe.Pointer(&h.sums[(i-h.row)*h.step+j-h.col])
+		sums = p.sums.at(i, j)
 	}
 	if !last {
-		t.out, t.ldo = sums, 4*h.step
+		t.out, t.ldo = sums, 4*p.sums.step
 	}
 	t.c, t.ldc = nil, t.ldo
 	switch {
 	case p0 > 0:
-		t.c, t.ldc = sums, 4*h.step
+		t.c, t.ldc = sums, 4*p.sums.step
 	case p.g.Accumulate:
 		h.widenTile(h.old, width, h.out, h.ldc, i, j, rows, cols)
 		t.c, t.ldc = unsafe.Pointer(&h.old[0]), 4*width

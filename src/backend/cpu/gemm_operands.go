@@ -58,20 +58,24 @@ func (p *product) sharedLines() int {
 // share takes the memory for lines of the shared operand, super steps of K.
 func (p *product) share(lines, super int) {
 	n := lines * min(super, roundUp(p.k, 4))
-	if sums := p.halves.sharedSums(p, super); n+sums > 0 {
+	if sums := p.sums.shared(p, super); n+sums > 0 {
 		all := p.w.shared(n + sums)
-		p.shared, p.halves.sums = all[:n], all[n:]
+		p.shared, p.sums.mem = all[:n], all[n:]
 	}
 }
 
-// carve takes this worker's scratch memory: a packed piece of width columns or rows, and a column of tiles; super, rows and cols are
-// the steps of K at a time and the size of an item.
-func (p *product) carve(width, super, rows, cols int) {
+// carve takes this worker's scratch memory: a packed piece of width columns or rows, a column of tiles, and what an item of
+// rows x cols needs. share comes first.
+func (p *product) carve(width, rows, cols int) {
 	z := max(maxTile, p.shape.block*p.shape.cols)
 	n := z + width*min(p.kc, roundUp(p.k, 4))
-	all := p.w.scratch(n + p.halves.scratch(p, super, rows, cols))
+	sums := p.sums.scratch(rows, cols)
+	all := p.w.scratch(n + sums + p.halves.scratch(p))
 	p.z, p.mine = all[:z], all[z:n]
-	p.halves.carve(p, all[n:], super, rows, cols)
+	if sums > 0 {
+		p.sums.mem = all[n : n+sums]
+	}
+	p.halves.carve(p, all[n+sums:])
 }
 
 // packB brings the panels [q0, q1) of op(B), steps [p0, p0+kb), into dst: the panel that begins at column j lies at (j-j0) kb,
