@@ -1,6 +1,7 @@
 #!/bin/sh
 # Times Cambium against PyTorch (and, when given, llm.c's CPU program) in one interleaved run: every round runs each
-# program once, in turn, so that a machine that slows down slows all of them. Prints one JSON object a run.
+# program once, in turn, so that a machine that slows down slows all of them. Prints one JSON object a run; its key
+# others_share tells what other programs took meanwhile (alone.py).
 #
 #   bench/peers/run.sh ROUNDS THREADS MODEL LEVEL > out.jsonl
 #
@@ -29,11 +30,11 @@ torch() { # variables, -- and flags of torch_gpt.py
     while [ "$1" != -- ]; do variables="$variables $1"; shift; done
     shift
     # shellcheck disable=SC2086
-    env $malloc $variables OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" "$python" "$here/torch_gpt.py" --layers $layers \
+    env $malloc $variables OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" "$python" "$here/alone.py" "$python" "$here/torch_gpt.py" --layers $layers \
         --hidden $hidden --heads $heads --batch $batch --seq $seq --threads "$threads" --steps "${STEPS:-6}" --json "$@"
 }
 cambium() { # ranks
-    "$root/bin/cambium" bench step --config "$root/configs/$config.yaml" --seq-length $seq --micro-batch-size $((batch / $1)) \
+    "$python" "$here/alone.py" "$root/bin/cambium" bench step --config "$root/configs/$config.yaml" --seq-length $seq --micro-batch-size $((batch / $1)) \
         --global-batch-size $batch --local-ranks "$1" --threads-per-rank $((threads / $1)) --warmup 2 --steps "${STEPS:-6}" --json
 }
 for _ in $(seq "$rounds"); do
