@@ -66,7 +66,6 @@ __device__ void swigluBackward(const Swiglu& a) {
 
 #define ACTIVATION_KERNEL(name, f, A, T)   \
     extern "C" __global__ void name(A a) { \
-        afterPrevious();                   \
         if (a.vector)                      \
             f<T, Pack<T>::size>(a);        \
         else                               \

@@ -77,10 +77,7 @@ __device__ void adamwOfBlock(const AdamW& a) {
         adamw<T, 1>(a, x);
 }
 
-#define ADAMW(suffix, type)                              \
-    extern "C" __global__ void adamw_##suffix(AdamW a) { \
-        afterPrevious();                                 \
-        adamwOfBlock<type>(a);                           \
-    }                                                    \
+#define ADAMW(suffix, type)                                                       \
+    extern "C" __global__ void adamw_##suffix(AdamW a) { adamwOfBlock<type>(a); } \
     KERNEL(adamw_##suffix);
 FOR_TYPES(ADAMW)

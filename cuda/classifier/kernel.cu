@@ -203,20 +203,16 @@ __device__ void classifierFinish(const Classifier& a) {
 
 #define CLASSIFIER_KERNEL(name, f, T)                                       \
     extern "C" __global__ void __launch_bounds__(1024) name(Classifier a) { \
-        afterPrevious();                                                    \
         if (a.vector)                                                       \
             f<T, Words<T>>(a);                                              \
         else                                                                \
             f<T, One<T>>(a);                                                \
     }                                                                       \
     KERNEL(name);
-#define CLASSIFIER(suffix, T)                                                                   \
-    CLASSIFIER_KERNEL(classifier_##suffix, classifier, T)                                       \
-    CLASSIFIER_KERNEL(classifier_stats_##suffix, classifierStats, T)                            \
-    CLASSIFIER_KERNEL(classifier_finish_##suffix, classifierFinish, T)                          \
-    extern "C" __global__ void __launch_bounds__(1024) classifier_held_##suffix(Classifier a) { \
-        afterPrevious();                                                                        \
-        classifierHeld<T>(a);                                                                   \
-    }                                                                                           \
+#define CLASSIFIER(suffix, T)                                                                                           \
+    CLASSIFIER_KERNEL(classifier_##suffix, classifier, T)                                                               \
+    CLASSIFIER_KERNEL(classifier_stats_##suffix, classifierStats, T)                                                    \
+    CLASSIFIER_KERNEL(classifier_finish_##suffix, classifierFinish, T)                                                  \
+    extern "C" __global__ void __launch_bounds__(1024) classifier_held_##suffix(Classifier a) { classifierHeld<T>(a); } \
     KERNEL(classifier_held_##suffix);
 FOR_TYPES(CLASSIFIER)

@@ -291,18 +291,6 @@ __device__ __forceinline__ double doubleOf(unsigned long long bits) {
 #endif
 }
 
-// ---- launches one behind the other
-
-// afterPrevious is the first statement of every kernel that may be launched early (src/backend/cuda, early): its blocks may come to their
-// multiprocessors while the kernel before it in the stream ends. It waits until that one has ended and what it wrote is there,
-// and lets the next kernel's blocks come. Every thread goes through it, so that the end of a kernel means the end of all before.
-__device__ __forceinline__ void afterPrevious() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
 // ---- sums with a fixed order
 
 // warpSum gives every lane the sum over its warp, by a butterfly: the same bits in every lane.

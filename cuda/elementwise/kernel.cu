@@ -29,24 +29,19 @@ __device__ void fill(const Fill& a) {
     }
 }
 
-#define FILL(suffix, type)                             \
-    extern "C" __global__ void fill_##suffix(Fill a) { \
-        afterPrevious();                               \
-        fill<type>(a);                                 \
-    }                                                  \
+#define FILL(suffix, type)                                              \
+    extern "C" __global__ void fill_##suffix(Fill a) { fill<type>(a); } \
     KERNEL(fill_##suffix);
 FOR_TYPES(FILL)
 
 // The other two types that tensors have: 32-bit integers and fp64.
 extern "C" __global__ void fill_i32(Fill a) {
-    afterPrevious();
     for (int i = blockIdx.y; i < a.x.rows; i += gridDim.y)
         for
             STRIDED(j, a.x.cols) row<int>(a.x, i)[j] = static_cast<int>(a.value);
 }
 KERNEL(fill_i32);
 extern "C" __global__ void fill_f64(Fill a) {
-    afterPrevious();
     for (int i = blockIdx.y; i < a.x.rows; i += gridDim.y)
         for
             STRIDED(j, a.x.cols) row<double>(a.x, i)[j] = a.value;
@@ -108,16 +103,10 @@ __device__ void axpy(const Pair& a) {
     eachPair<A, B, true>(a, [alpha](A y, B x) { return round<A>(load(y) + alpha * load(x)); });
 }
 
-#define PAIR(y, x, Y, X)                                \
-    extern "C" __global__ void copy_##y##_##x(Pair a) { \
-        afterPrevious();                                \
-        copy<Y, X>(a);                                  \
-    }                                                   \
-    KERNEL(copy_##y##_##x);                             \
-    extern "C" __global__ void axpy_##y##_##x(Pair a) { \
-        afterPrevious();                                \
-        axpy<Y, X>(a);                                  \
-    }                                                   \
+#define PAIR(y, x, Y, X)                                                 \
+    extern "C" __global__ void copy_##y##_##x(Pair a) { copy<Y, X>(a); } \
+    KERNEL(copy_##y##_##x);                                              \
+    extern "C" __global__ void axpy_##y##_##x(Pair a) { axpy<Y, X>(a); } \
     KERNEL(axpy_##y##_##x);
 #define PAIRS_OF(suffix, type)     \
     PAIR(suffix, f32, type, float) \
@@ -127,14 +116,12 @@ FOR_TYPES(PAIRS_OF)
 
 // Raw copies, for integers and fp64.
 extern "C" __global__ void copy_i32_i32(Pair a) {
-    afterPrevious();
     for (int i = blockIdx.y; i < a.y.rows; i += gridDim.y)
         for
             STRIDED(j, a.y.cols) row<int>(a.y, i)[j] = row<int>(a.x, i)[j];
 }
 KERNEL(copy_i32_i32);
 extern "C" __global__ void copy_f64_f64(Pair a) {
-    afterPrevious();
     for (int i = blockIdx.y; i < a.y.rows; i += gridDim.y)
         for
             STRIDED(j, a.y.cols) row<double>(a.y, i)[j] = row<double>(a.x, i)[j];
@@ -178,10 +165,7 @@ __device__ void scale(const Scale& a) {
     }
 }
 
-#define SCALE(suffix, type)                              \
-    extern "C" __global__ void scale_##suffix(Scale a) { \
-        afterPrevious();                                 \
-        scale<type>(a);                                  \
-    }                                                    \
+#define SCALE(suffix, type)                                                \
+    extern "C" __global__ void scale_##suffix(Scale a) { scale<type>(a); } \
     KERNEL(scale_##suffix);
 FOR_TYPES(SCALE)

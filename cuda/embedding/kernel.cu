@@ -52,14 +52,12 @@ struct TokenLists {
 };
 
 extern "C" __global__ void tokens_clear(TokenLists a) {
-    afterPrevious();
     for
         STRIDED(i, 1 + 2LL * a.rows) a.manyRows[i] = 0;
 }
 KERNEL(tokens_clear);
 
 extern "C" __global__ void tokens_link(TokenLists a) {
-    afterPrevious();
     for
         STRIDED(i, a.n) {
             const int at = a.tokens[i] - a.start;
@@ -230,7 +228,6 @@ __device__ void positionsBackward(const Embedding& a) {
 
 #define EMBEDDING_KERNEL(name, f, T, A)    \
     extern "C" __global__ void name(A a) { \
-        afterPrevious();                   \
         if (a.vector)                      \
             f<T, Pack<T>::size>(a);        \
         else                               \

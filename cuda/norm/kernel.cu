@@ -113,20 +113,11 @@ __device__ void normParameters(const NormParameters& a) {
     if (a.bias) a.bias[at] = a.mask.at(j) * bias;
 }
 
-#define NORM(suffix, type)                                                  \
-    extern "C" __global__ void norm_forward_##suffix(NormForward a) {       \
-        afterPrevious();                                                    \
-        normForward<type>(a);                                               \
-    }                                                                       \
-    KERNEL(norm_forward_##suffix);                                          \
-    extern "C" __global__ void norm_backward_##suffix(NormBackward a) {     \
-        afterPrevious();                                                    \
-        normBackward<type>(a);                                              \
-    }                                                                       \
-    KERNEL(norm_backward_##suffix);                                         \
-    extern "C" __global__ void norm_parameters_##suffix(NormParameters a) { \
-        afterPrevious();                                                    \
-        normParameters<type>(a);                                            \
-    }                                                                       \
+#define NORM(suffix, type)                                                                             \
+    extern "C" __global__ void norm_forward_##suffix(NormForward a) { normForward<type>(a); }          \
+    KERNEL(norm_forward_##suffix);                                                                     \
+    extern "C" __global__ void norm_backward_##suffix(NormBackward a) { normBackward<type>(a); }       \
+    KERNEL(norm_backward_##suffix);                                                                    \
+    extern "C" __global__ void norm_parameters_##suffix(NormParameters a) { normParameters<type>(a); } \
     KERNEL(norm_parameters_##suffix);
 FOR_TYPES(NORM)

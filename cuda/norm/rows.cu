@@ -247,15 +247,11 @@ __device__ void normForwardRows(const NormForward& a) {
 
 // Names end in the packs that a thread holds. The bounds are 32 times normWarps in src/backend/cuda: the most without spills. The
 // backward pass of masked norms is a kernel of its own, because it needs more registers.
-#define NORM_FORWARD(suffix, T, packs)                                                                     \
-    extern "C" __global__ void __launch_bounds__(512) norm_forward_rows##packs##_##suffix(NormForward a) { \
-        afterPrevious();                                                                                   \
-        normForwardRows<T, packs>(a);                                                                      \
-    }                                                                                                      \
+#define NORM_FORWARD(suffix, T, packs)                                                                                                     \
+    extern "C" __global__ void __launch_bounds__(512) norm_forward_rows##packs##_##suffix(NormForward a) { normForwardRows<T, packs>(a); } \
     KERNEL(norm_forward_rows##packs##_##suffix);
 #define NORM_BACKWARD(name, suffix, T, packs, masked, warps)                                             \
     extern "C" __global__ void __launch_bounds__(32 * warps, 1) name##packs##_##suffix(NormBackward a) { \
-        afterPrevious();                                                                                 \
         normBackwardRun<T, packs, masked>(a);                                                            \
     }                                                                                                    \
     KERNEL(name##packs##_##suffix);

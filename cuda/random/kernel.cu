@@ -97,10 +97,7 @@ __device__ void fillNormal(const Normal& a) {
     }
 }
 
-#define NORMAL(suffix, T)                                       \
-    extern "C" __global__ void fill_normal_##suffix(Normal a) { \
-        afterPrevious();                                        \
-        fillNormal<T>(a);                                       \
-    }                                                           \
+#define NORMAL(suffix, T)                                                           \
+    extern "C" __global__ void fill_normal_##suffix(Normal a) { fillNormal<T>(a); } \
     KERNEL(fill_normal_##suffix);
 FOR_TYPES(NORMAL)

@@ -78,7 +78,6 @@ __device__ void columnSum(const ColumnSum& a) {
 
 #define COLUMN_SUM(suffix, T)                                                                      \
     extern "C" __global__ void __launch_bounds__(32 * kRows, 2) column_sum_##suffix(ColumnSum a) { \
-        afterPrevious();                                                                           \
         if (a.vector)                                                                              \
             columnSum<Words<T>, T>(a);                                                             \
         else                                                                                       \
@@ -96,7 +95,6 @@ struct AddParts {
 };
 
 extern "C" __global__ void __launch_bounds__(512) add_parts(AddParts a) {
-    afterPrevious();
     __shared__ float sums[16][33];
     const int j = blockIdx.x * 32 + threadIdx.x;
     float* const out = blockIdx.y == 0 ? a.out : a.second;
@@ -160,10 +158,7 @@ __device__ void sumSquares(const SumSquares& a) {
     if (threadIdx.x == 0) *a.out = a.accumulate ? *a.out + sum : sum;
 }
 
-#define SUM_SQUARES(suffix, type)                                                          \
-    extern "C" __global__ void __launch_bounds__(256) sum_squares_##suffix(SumSquares a) { \
-        afterPrevious();                                                                   \
-        sumSquares<type>(a);                                                               \
-    }                                                                                      \
+#define SUM_SQUARES(suffix, type)                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256) sum_squares_##suffix(SumSquares a) { sumSquares<type>(a); } \
     KERNEL(sum_squares_##suffix);
 FOR_TYPES(SUM_SQUARES)

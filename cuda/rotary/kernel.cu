@@ -36,7 +36,6 @@ __device__ void rotary(const Rotary& a) {
 
 #define ROTARY(suffix, T)                                  \
     extern "C" __global__ void rotary_##suffix(Rotary a) { \
-        afterPrevious();                                   \
         if (a.vector)                                      \
             rotary<T, Pack<T>::size>(a);                   \
         else                                               \

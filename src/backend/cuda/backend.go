@@ -76,7 +76,7 @@ type gpu struct {
 	capability  int
 	wgmmaAlways bool
 	maps        tensorMaps
-	modules     []module
+	modules     []cu.Module
 
 	emulated   bool // by cuda/emu
 	mode       atomic.Uint32

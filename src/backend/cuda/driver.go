@@ -17,16 +17,6 @@ package cuda
 //     return cuLaunchKernel((CUfunction)f, grid[0], grid[1], grid[2], block[0], block[1], block[2], shared, (CUstream)stream, params, NULL);
 // }
 //
-// // launchEarly is launch of a kernel that waits for the one before it by itself.
-// static CUresult launchEarly(void *f, const unsigned *grid, const unsigned *block, unsigned shared, void *stream, void *args) {
-//     void *params[] = {args};
-//     CUlaunchAttribute early = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION};
-//     early.value.programmaticStreamSerializationAllowed = 1;
-//     CUlaunchConfig c = {.gridDimX = grid[0], .gridDimY = grid[1], .gridDimZ = grid[2], .blockDimX = block[0], .blockDimY = block[1],
-//                         .blockDimZ = block[2], .sharedMemBytes = shared, .hStream = (CUstream)stream, .attrs = &early, .numAttrs = 1};
-//     return cuLaunchKernelEx(&c, (CUfunction)f, params, NULL);
-// }
-//
 // static CUresult maxShared(void *f, int bytes) {
 //     return cuFuncSetAttribute((CUfunction)f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes);
 // }
@@ -57,7 +47,6 @@ type kernel struct {
 	name    string
 	raw     unsafe.Pointer // CUfunction
 	cluster int            // blocks of the cluster that it was compiled for
-	early   bool           // it waits for the kernel before it by itself: see afterPrevious in cuda/common
 }
 
 // rawFunction and rawStream take the driver's handles out of the structs that hold nothing else.
@@ -69,9 +58,6 @@ type dim [3]uint32
 
 // launch starts k with one by-value struct at args as its parameter.
 func launch(k *kernel, grid, block dim, shared uint32, s cu.Stream, args unsafe.Pointer) error {
-	if k.early {
-		return result(C.launchEarly(k.raw, (*C.uint)(&grid[0]), (*C.uint)(&block[0]), C.uint(shared), rawStream(s), args))
-	}
 	return result(C.launch(k.raw, (*C.uint)(&grid[0]), (*C.uint)(&block[0]), C.uint(shared), rawStream(s), args))
 }
 

@@ -5,9 +5,7 @@ package cuda
 import (
 	"embed"
 	"fmt"
-	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"gorgonia.org/cu"
@@ -37,38 +35,17 @@ func (b *gpu) loadModules() error {
 		if err != nil {
 			return fmt.Errorf("cuda: kernels %s do not load on %s: %w: the program was built without code for this GPU, or the driver is older than CUDA 13", f.Name(), b.name, err)
 		}
-		b.modules = append(b.modules, module{m, b.early() && slices.Contains(earlyFolders, folder(f.Name()))})
+		b.modules = append(b.modules, m)
 	}
 	if len(b.modules) == 0 {
 		m, err := cu.LoadData("the emulated driver needs no image")
 		if err != nil {
 			return fmt.Errorf("cuda: this program was built without kernels: build it with `make cuda`: %w", err)
 		}
-		b.modules = append(b.modules, module{Module: m})
+		b.modules = append(b.modules, m)
 	}
 	return nil
 }
-
-// module is one of the images.
-type module struct {
-	cu.Module
-	early bool // its kernels may be launched early
-}
-
-// earlyFolders are the folders of cuda/ whose kernels begin with afterPrevious: their blocks may come to their multiprocessors while the
-// kernel before them ends, so that no start is waited for. They are those that memory bounds, and that end within microseconds.
-var earlyFolders = []string{"activation", "adamw", "classifier", "elementwise", "embedding", "norm", "random", "reduce", "rotary"}
-
-// folder is where in cuda/ an image comes from.
-func folder(image string) string {
-	name, _, _ := strings.Cut(strings.TrimSuffix(image, ".fatbin"), "-")
-	return name
-}
-
-// earlyVariable turns early launches on, with 1: Hopper and later know them.
-const earlyVariable = "CAMBIUM_EARLY_LAUNCH"
-
-func (b *gpu) early() bool { return b.capability >= 90 && os.Getenv(earlyVariable) == "1" }
 
 // kernel finds a kernel by name. One that does not exist is a mistake of the program.
 func (b *gpu) kernel(name string) *kernel {
@@ -81,7 +58,7 @@ func (b *gpu) kernel(name string) *kernel {
 	err := b.do(func() error {
 		for _, m := range b.modules {
 			if f, err := m.Function(name); err == nil {
-				k = &kernel{name: name, raw: rawFunction(f), early: m.early}
+				k = &kernel{name: name, raw: rawFunction(f)}
 				k.cluster = clusterWidth(k)
 				switch {
 				case strings.HasPrefix(name, "gemm_wgmma_"):
