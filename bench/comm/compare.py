@@ -3,8 +3,9 @@
 
     make mpi && bench/comm/compare.py --ranks 2 --rounds 5 --out bench/results/comm/openmpi-2.json
 
-Every round runs both programs once; a cell is the median over rounds, its range the smallest and largest. The ratio is the
-median of ours over the median of C's: below 1 is faster than C.
+Every round runs both programs in turn, first on the short sizes with twenty times the calls, so that a measurement takes
+milliseconds, then on the long ones. A cell is the median over rounds, its range the smallest and largest. The ratio is the median of
+ours over the median of C's: below 1 is faster than C.
 """
 import argparse, json, os, pathlib, platform, statistics, subprocess, sys, tempfile
 
@@ -20,6 +21,7 @@ p.add_argument("--maxbytes", type=int, default=16 << 20)
 p.add_argument("--factor", type=int, default=4)
 p.add_argument("--warmup", type=int, default=5)
 p.add_argument("--iters", type=int, default=50)
+p.add_argument("--short", type=int, default=64 << 10, help="bytes up to which there are twenty times the calls")
 p.add_argument("--out")
 o = p.parse_args()
 env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -34,9 +36,22 @@ def run(command):
     return done.stdout
 
 
-def ours(mpirun):
-    text = run(mpirun + [o.cambium, "bench", "comm", "--groups", "world", "--json", "-b", str(o.minbytes), "-e", str(o.maxbytes), "-f",
-                         str(o.factor), "-w", str(o.warmup), "-n", str(o.iters)])
+def bands():
+    """Ranges of sizes, with the calls for warming up and those that are timed: (from, to, warmup, iters)."""
+    size, short = o.minbytes, []
+    while size <= min(o.short, o.maxbytes):
+        short.append(size)
+        size *= o.factor
+    if short:
+        yield short[0], short[-1], 20 * o.warmup, 20 * o.iters
+    if size <= o.maxbytes:
+        yield size, o.maxbytes, o.warmup, o.iters
+
+
+def ours(mpirun, band):
+    low, high, warmup, iters = band
+    text = run(mpirun + [o.cambium, "bench", "comm", "--groups", "world", "--json", "-b", str(low), "-e", str(high), "-f", str(o.factor), "-w",
+                         str(warmup), "-n", str(iters)])
     for table in json.loads(text):
         for row in table["results"]:
             for in_place, key in enumerate(("out_of_place", "in_place")):
@@ -46,8 +61,9 @@ def ours(mpirun):
                     yield (table["collective"], in_place, row["size"]), row[key]["time"]
 
 
-def plain(mpirun, program):
-    numbers = [str(x) for x in (o.minbytes, o.maxbytes, o.factor, o.warmup, o.iters)]
+def plain(mpirun, program, band):
+    low, high, warmup, iters = band
+    numbers = [str(x) for x in (low, high, o.factor, warmup, iters)]
     for line in run(mpirun + [program] + numbers).splitlines():
         row = json.loads(line)
         yield (row["collective"], row["in_place"], row["size"]), row["time"]
@@ -59,17 +75,19 @@ with tempfile.TemporaryDirectory() as tmp:
     mpirun = o.mpirun.split() + ["-n", str(o.ranks)]
     a, b = {}, {}
     for _ in range(o.rounds):
-        for key, t in plain(mpirun, program):
-            b.setdefault(key, []).append(t)
-        for key, t in ours(mpirun):
-            a.setdefault(key, []).append(t)
+        for band in bands():
+            for key, t in plain(mpirun, program, band):
+                b.setdefault(key, []).append(t)
+            for key, t in ours(mpirun, band):
+                a.setdefault(key, []).append(t)
 
 cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
 mpi = run([next(w for w in o.mpirun.split() if "mpirun" in w), "--version"]).splitlines()[0]
 rows = []
 print(f"{o.ranks} ranks, {os.cpu_count()} x {cpu}, {mpi}, {o.rounds} rounds, microseconds (median [range])\n")
 print("| call | in place | bytes | plain C | Cambium | ratio |\n| --- | --- | ---: | ---: | ---: | ---: |")
-for key in b:
+calls = list(dict.fromkeys(k[0] for k in b))
+for key in sorted(b, key=lambda k: (calls.index(k[0]), k[2], k[1])):
     c, g = statistics.median(b[key]), statistics.median(a[key])
     rows.append({"collective": key[0], "in_place": bool(key[1]), "size": key[2], "c_us": b[key], "cambium_us": a[key], "ratio": g / c})
     cell = lambda x, m: f"{m:.1f} [{min(x):.1f}..{max(x):.1f}]"

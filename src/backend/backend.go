@@ -60,3 +60,12 @@ type Stream interface {
 	Upload(dst tensor.Tensor, src []byte)
 	Download(dst []byte, src tensor.Tensor)
 }
+
+// Immediate is a Stream whose host functions need not wait for a worker when there is nothing to wait for.
+type Immediate interface {
+	Stream
+	// Now is Do of a function in two parts, for short work that has a good chance of being done at once. Where everything
+	// enqueued is done, first runs before Now returns, on the caller; rest follows as Do would run it, unless first says
+	// that it has done all. Where something is still to be done Now does nothing and returns false.
+	Now(name string, first func() (done bool, err error), rest func() error) bool
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"time"
 
 	"cambium/src/backend"
@@ -77,6 +78,10 @@ func Comm(world comm.World, o CommOptions, done func(CommTable)) error {
 		r := commRank{world: c, o: o, backend: cpu.New(cpu.Options{Workers: 1})}
 		defer func() { _ = r.backend.Close() }()
 		r.stream = r.backend.NewStream("communication")
+		var err error
+		if r.mem, err = r.backend.Alloc("bench", 2*((max(o.MaxBytes, 4)+pageBytes-1)&^(pageBytes-1))); err != nil {
+			return err
+		}
 		for _, name := range o.Groups {
 			group, color, err := r.split(name)
 			if err != nil {
@@ -104,7 +109,10 @@ type commRank struct {
 	o       CommOptions
 	backend backend.Backend
 	stream  backend.Stream
+	mem     *tensor.Memory // two vectors of the largest size, which all sizes use
 }
+
+const pageBytes = 4096
 
 // split is the rank's group of a kind, and the group's number.
 func (r *commRank) split(name string) (comm.Communicator, int, error) {
@@ -163,12 +171,8 @@ func (r *commRank) row(call string, g comm.Communicator, size int) (CommRow, err
 	} else {
 		row.Count, row.Size = count, 4*count
 	}
-	mem, err := r.backend.Alloc("bench", max(2*row.Size, 4))
-	if err != nil {
-		return row, err
-	}
-	defer r.backend.Free(mem)
-	b := buffers{a: tensor.New(mem, 0, tensor.F32, row.Size/4), b: tensor.New(mem, row.Size, tensor.F32, row.Size/4), count: count, parts: parts, n: n, me: g.Rank()}
+	half := r.mem.Bytes / 2
+	b := buffers{a: tensor.New(r.mem, 0, tensor.F32, row.Size/4), b: tensor.New(r.mem, half, tensor.F32, row.Size/4), count: count, parts: parts, n: n, me: g.Rank()}
 	for _, inPlace := range []bool{false, true} {
 		run := b.call(call, g, r.stream, inPlace)
 		if run == nil {
@@ -196,14 +200,17 @@ func (r *commRank) measure(b *buffers, call string, g comm.Communicator, run fun
 		return nil, err
 	}
 	b.clear(r.stream)
+	runtime.GC() // what fill and wrong have left behind must not be collected while the clock runs
 	for range r.o.Warmup {
 		run()
 	}
 	if err := r.stream.Sync(); err != nil {
 		return nil, err
 	}
-	if err := r.world.Barrier("ready"); err != nil {
-		return nil, err
+	for _, name := range []string{"ready", "go"} { // after the first all are awake: they leave the second together
+		if err := r.world.Barrier(name); err != nil {
+			return nil, err
+		}
 	}
 	begin := time.Now()
 	for range r.o.Iters {

@@ -204,36 +204,78 @@ int cm_cancel(void *reqs, int n) {
     return rc;
 }
 
-static int cm_post(cm_comm c, void *reqs, const cm_transfer *t, int n, int *failed) {
-    MPI_Request *r = reqs;
-    for (int i = 0; i < n; i++) {
-        int rc = t[i].send ? MPI_Isend((void *)t[i].buf, t[i].bytes, MPI_BYTE, t[i].peer, t[i].tag, COMM(c), &r[t[i].slot])
-                           : MPI_Irecv((void *)t[i].buf, t[i].bytes, MPI_BYTE, t[i].peer, t[i].tag, COMM(c), &r[t[i].slot]);
+cm_batch *cm_batch_new(int slots) {
+    cm_batch *b = calloc(1, sizeof *b);
+    if (b == NULL) return NULL;
+    b->slots = slots;
+    b->transfers = calloc(slots, sizeof *b->transfers);
+    b->done = calloc(slots, sizeof *b->done);
+    b->requests = cm_requests(slots);
+    b->statuses = calloc(slots, sizeof(MPI_Status));
+    b->indices = calloc(slots, sizeof *b->indices);
+    if (b->transfers && b->done && b->requests && b->statuses && b->indices) return b;
+    cm_batch_free(b);
+    return NULL;
+}
+
+void cm_batch_free(cm_batch *b) {
+    free(b->transfers);
+    free(b->done);
+    free(b->requests);
+    free(b->statuses);
+    free(b->indices);
+    free(b);
+}
+
+static int post(cm_batch *b) {
+    MPI_Request *r = b->requests;
+    for (int i = 0; i < b->posts; i++) {
+        const cm_transfer *t = &b->transfers[i];
+        int rc = t->send ? MPI_Isend((void *)t->buf, t->bytes, MPI_BYTE, t->peer, t->tag, COMM(b->comm), &r[t->slot])
+                         : MPI_Irecv((void *)t->buf, t->bytes, MPI_BYTE, t->peer, t->tag, COMM(b->comm), &r[t->slot]);
         if (rc != MPI_SUCCESS) {
-            *failed = i;
+            b->failed = i;
             return rc;
         }
     }
+    b->posts = 0;
     return MPI_SUCCESS;
 }
 
-int cm_poll(cm_comm c, void *reqs, int n, const cm_transfer *t, int posts, int tries, int *indices, void *statuses, cm_done *done, int *count,
-            int *failed) {
-    MPI_Status *st = statuses;
-    int found = 0;
-    *failed = -1;
-    *count = 0;
-    int rc = posts > 0 ? cm_post(c, reqs, t, posts, failed) : MPI_SUCCESS;
-    for (int i = 0; i < tries && found == 0 && rc == MPI_SUCCESS; i++) rc = MPI_Testsome(n, reqs, &found, indices, st);
-    if (found == MPI_UNDEFINED) found = 0;
-    *count = found;
-    for (int i = 0; i < found; i++) {
-        int bytes = 0, e = rc == MPI_ERR_IN_STATUS ? st[i].MPI_ERROR : MPI_SUCCESS;
-        MPI_Get_count(&st[i], MPI_BYTE, &bytes);
-        done[i].slot = indices[i];
-        done[i].error = e == MPI_ERR_PENDING ? MPI_SUCCESS : e;
-        done[i].bytes = bytes;
-        done[i].peer = st[i].MPI_SOURCE;
+// Tests everything that is under way: all of it has ended, or nothing counts as ended.
+static int test_all(cm_batch *b, int tries) {
+    MPI_Request *r = b->requests;
+    MPI_Status *st = b->statuses;
+    int open = 0, ended = 0, rc = MPI_SUCCESS;
+    for (int i = 0; i < b->slots; i++)
+        if (r[i] != MPI_REQUEST_NULL) b->indices[open++] = i;
+    for (int i = 0; i < tries && !ended && rc == MPI_SUCCESS; i++) rc = MPI_Testall(b->slots, r, &ended, st);
+    if (!ended && rc != MPI_ERR_IN_STATUS) return rc;
+    for (int i = 0; i < open; i++) // after an error some may be under way still: they are not done
+        if (ended || st[b->indices[i]].MPI_ERROR != MPI_ERR_PENDING) b->indices[b->count++] = b->indices[i];
+    return rc;
+}
+
+int cm_poll(uintptr_t batch, int tries, int all) {
+    cm_batch *b = (cm_batch *)batch;
+    MPI_Status *st = b->statuses;
+    b->failed = -1;
+    b->count = 0;
+    int rc = post(b), found = 0;
+    if (rc == MPI_SUCCESS && all) {
+        rc = test_all(b, tries);
+    } else {
+        for (int i = 0; i < tries && found == 0 && rc == MPI_SUCCESS; i++) rc = MPI_Testsome(b->slots, b->requests, &found, b->indices, st);
+        b->count = found == MPI_UNDEFINED ? 0 : found;
+    }
+    for (int i = 0; i < b->count; i++) {
+        MPI_Status *s = &st[all ? b->indices[i] : i];
+        int bytes = 0, e = rc == MPI_ERR_IN_STATUS ? s->MPI_ERROR : MPI_SUCCESS;
+        MPI_Get_count(s, MPI_BYTE, &bytes);
+        b->done[i].slot = b->indices[i];
+        b->done[i].error = e == MPI_ERR_PENDING ? MPI_SUCCESS : e;
+        b->done[i].bytes = bytes;
+        b->done[i].peer = s->MPI_SOURCE;
     }
     return rc == MPI_ERR_IN_STATUS ? MPI_SUCCESS : rc;
 }
@@ -245,7 +287,6 @@ void *cm_alloc(int64_t n) {
 
 void cm_release(void *p) { free(p); }
 
-int cm_status_size(void) { return sizeof(MPI_Status); }
 int cm_any_source(void) { return MPI_ANY_SOURCE; }
 int cm_any_tag(void) { return MPI_ANY_TAG; }
 int cm_undefined(void) { return MPI_UNDEFINED; }

@@ -29,6 +29,19 @@ typedef struct {
     int32_t peer;
 } cm_done;
 
+// Slots for transfers that are posted and tested together, with all that MPI needs for that; in C memory.
+typedef struct {
+    cm_comm comm;
+    int32_t slots;
+    int32_t posts;  // transfers not yet handed to MPI
+    int32_t failed; // which of them MPI refused, or -1
+    int32_t count;  // transfers that have ended
+    cm_transfer *transfers;
+    cm_done *done;
+    void *requests, *statuses;
+    int *indices;
+} cm_batch;
+
 int cm_init_thread(int want, int *provided);
 int cm_initialized(void); // 1 between Init and Finalize
 int cm_finalize(void);
@@ -67,12 +80,12 @@ int cm_irecv(cm_comm c, void *buf, int n, int type, int from, int tag, void *req
 int cm_wait(void *req, cm_status *s);
 int cm_test(void *req, int *done, cm_status *s);
 int cm_cancel(void *reqs, int n); // cancels receives and forgets all
-// Posts transfers, then tests until something has ended, at most so many times.
-int cm_poll(cm_comm c, void *reqs, int n, const cm_transfer *t, int posts, int tries, int *indices, void *statuses, cm_done *done, int *count,
-            int *failed);
+// Posts a batch's transfers, then tests at most so many times: until something has ended or, with all, until everything has.
+cm_batch *cm_batch_new(int slots); // NULL where there is no memory
+void cm_batch_free(cm_batch *b);
+int cm_poll(uintptr_t batch, int tries, int all); // a number, so that Go need not look where the batch points
 void *cm_alloc(int64_t n); // at a cache line
 void cm_release(void *p);
-int cm_status_size(void);
 
 int cm_any_source(void);
 int cm_any_tag(void);

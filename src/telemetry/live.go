@@ -13,11 +13,11 @@ import (
 	"golang.org/x/term"
 )
 
-// Terminal is the sink for a person: a live bar on a terminal, Megatron's lines, one every interval iterations, in a file or
-// a pipe. The variable NO_COLOR takes the colours away.
+// Terminal is the sink for a person: a live bar on the terminal of this process, Megatron's lines, one every interval iterations,
+// in a file, in a pipe or under mpirun. The variable NO_COLOR takes the colours away.
 func Terminal(f *os.File, interval int) Sink {
 	fd := int(f.Fd())
-	if !term.IsTerminal(fd) || os.Getenv("TERM") == "dumb" {
+	if !term.IsTerminal(fd) || !ownTerminal(fd) || os.Getenv("TERM") == "dumb" {
 		return NewLog(f, interval)
 	}
 	return NewLive(f, os.Getenv("NO_COLOR") == "", func() int {

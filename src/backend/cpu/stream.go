@@ -38,7 +38,7 @@ type stream struct {
 	ended   sync.WaitGroup
 }
 
-var _ backend.Stream = (*stream)(nil)
+var _ backend.Immediate = (*stream)(nil)
 
 // newStream starts a stream and its workers, who count the bytes of their scratch memory.
 func newStream(name string, workers int, l level, scratch *atomic.Int64) *stream {
@@ -62,6 +62,11 @@ func (s *stream) begin(name string, run func(w *worker, t *task)) *task {
 		s.mu.Unlock()
 		panic(fmt.Sprintf("cpu: %s enqueued in stream %q after Close", name, s.name))
 	}
+	return s.slot(name, run)
+}
+
+// slot is begin for a caller that has the lock.
+func (s *stream) slot(name string, run func(w *worker, t *task)) *task {
 	if s.next == s.limit {
 		s.done.await(s.next-ringSize/2, 0)
 		s.limit = s.done.value.Load() + ringSize
@@ -212,6 +217,30 @@ func runDo(w *worker, t *task) {
 	if err := f(); err != nil {
 		w.stream.fail(err)
 	}
+}
+
+// Now runs first on the caller, while nobody can enqueue, where the stream has nothing to do.
+func (s *stream) Now(name string, first func() (bool, error), rest func() error) bool {
+	s.mu.Lock()
+	if s.closed || s.done.value.Load() < s.next {
+		s.mu.Unlock()
+		return false
+	}
+	defer s.mu.Unlock()
+	if s.failed.Load() {
+		return true // skipped, as all work until Sync
+	}
+	done, err := first()
+	switch {
+	case err != nil:
+		s.fail(err)
+	case !done:
+		t := s.slot(name, runDo)
+		t.host = rest
+		s.next++
+		s.head.advance(s.next)
+	}
+	return true
 }
 
 // Upload copies host memory to the device in stream order.

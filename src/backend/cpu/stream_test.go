@@ -316,3 +316,49 @@ func filled(n int, v byte) []byte {
 	}
 	return s
 }
+
+// TestNowRunsAtOnceOnlyWhereNothingWaits: first on the caller in an idle stream, not at all in a busy one; rest in stream order,
+// before what is enqueued later; errors at Sync, and nothing runs after them.
+func TestNowRunsAtOnceOnlyWhereNothingWaits(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		_, s := open(t, workers)
+		var order []string
+		did := func(what string, done bool, err error) func() (bool, error) {
+			return func() (bool, error) {
+				order = append(order, what)
+				return done, err
+			}
+		}
+		note := func(what string) func() error {
+			return func() error {
+				order = append(order, what)
+				return nil
+			}
+		}
+		if !s.Now("whole", did("whole", true, nil), note("no rest")) || len(order) != 1 {
+			t.Fatalf("%d workers: after Now in an idle stream: %v", workers, order)
+		}
+		hold := make(chan struct{})
+		if !s.Now("half", did("half", false, nil), func() error { <-hold; order = append(order, "rest"); return nil }) {
+			t.Fatalf("%d workers: Now refused in an idle stream", workers)
+		}
+		if s.Now("busy", did("busy", true, nil), note("busy rest")) {
+			t.Fatalf("%d workers: Now ran in a busy stream", workers)
+		}
+		s.Do("behind", note("behind"))
+		close(hold)
+		if err := s.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		broken := errors.New("broken on purpose")
+		if !s.Now("broken", did("broken", false, broken), note("broken rest")) || !s.Now("skipped", did("skipped", true, nil), nil) {
+			t.Fatalf("%d workers: Now refused in an idle stream that has failed", workers)
+		}
+		if err := s.Sync(); !errors.Is(err, broken) {
+			t.Errorf("%d workers: Sync after a failed Now: %v", workers, err)
+		}
+		if got, want := strings.Join(order, ", "), "whole, half, rest, behind, broken"; got != want {
+			t.Errorf("%d workers: ran %q, want %q", workers, got, want)
+		}
+	}
+}

@@ -42,3 +42,18 @@ func TestLargeGroupsGoInLogarithmicSteps(t *testing.T) {
 		}
 	}
 }
+
+// TestMessagesAreCutAlikeOnBothSides: as many pieces as there are slots for, also of nothing, with and without a network.
+func TestMessagesAreCutAlikeOnBothSides(t *testing.T) {
+	for _, z := range []sizes{{piece: messageBytes}, {atOnce, 4 << 10}, {atOnce, 16 << 10}} {
+		for _, n := range []int{0, 1, atOnce, atOnce + 1, 4 << 10, 16 << 10, 16<<10 + 1, messageBytes} {
+			posted := 1
+			for rest := n; rest > z.of(n); rest -= z.of(n) {
+				posted++
+			}
+			if posted > z.pieces(n) {
+				t.Errorf("%+v: %d bytes go in %d pieces, with slots for %d", z, n, posted, z.pieces(n))
+			}
+		}
+	}
+}

@@ -18,7 +18,10 @@ type blocks struct {
 	all    []byte
 	stride int
 	n      int
-	head   int // bytes of checksum before a message: 8 or 0
+	front  int    // bytes before a message
+	head   int    // of them the checksum: 8 or 0
+	sum    uint64 // the checksum of this rank's call
+	own    []byte // this rank's message where it is sent from its place
 }
 
 // shortBytes is up to which length a message has its checksum with it; the tags of longer ones have it, which would else
@@ -26,55 +29,69 @@ type blocks struct {
 const shortBytes = 1 << 10
 
 // of is rank q's.
-func (b *blocks) of(q int) []byte { return b.all[q*b.stride+align:][:b.n] }
+func (b *blocks) of(q int) []byte { return b.all[q*b.stride+b.front:][:b.n] }
 
-// everyone gives every rank everyone's n bytes, at once in small groups, in log2 steps in large ones (Bruck's algorithm:
-// in each step the blocks known so far go on, so that their number doubles). fill writes this rank's.
-func (r *run) everyone(c *call, n int, fill func(b []byte)) (blocks, error) {
-	size, me := c.m.Size(), c.m.index
-	b := blocks{stride: align + (n+align-1)/align*align, n: n}
-	b.all = r.room.take(size * b.stride)
-	own := b.all[me*b.stride:][:b.stride]
-	fill(own[align:][:n])
+// span is rank q's with its checksum.
+func (b *blocks) span(q int) []byte { return b.all[q*b.stride+b.front-b.head:][:b.head+b.n] }
+
+// spanBytes is how long a block of n bytes is with its checksum.
+func spanBytes(n int) int {
+	if n <= shortBytes {
+		return n + 8
+	}
+	return n
+}
+
+// offer makes room for everyone's n bytes and puts this rank's there, which are f's; with inPlace they may also stay where they
+// are, untouched until they have been sent.
+func (c *call) offer(r *run, n int, f *flat, inPlace bool) {
 	c.sign(n)
-	sum, err := uint64(c.mark), error(nil)
-	if n <= shortBytes { // the checksum travels in the message, where a mismatch shows at once
-		b.head, c.mark = 8, 0
-		binary.LittleEndian.PutUint64(own[align-8:], sum)
-	}
-	if size <= r.w.few {
-		err = r.direct(c, &b)
-	} else {
-		err = r.bruck(c, &b)
-	}
-	if err != nil {
-		return b, err
-	}
-	for q := range size {
-		if b.head > 0 && binary.LittleEndian.Uint64(b.all[q*b.stride+align-8:]) != sum {
-			return b, c.m.fail(fmt.Errorf("comm: calls do not match: rank %d makes %s of %d bytes, rank %d makes another call", c.m.rank(), r.title(), n, c.m.ranks[q]))
+	b := &c.blocks
+	*b = blocks{n: n, front: align, stride: align + (n+align-1)/align*align, sum: uint64(c.mark)}
+	b.all = r.room.take(c.m.Size() * b.stride)
+	if inPlace && n > shortBytes { // the tag has the checksum
+		if b.own = f.direct(0, n); b.own != nil {
+			return
 		}
 	}
-	return b, nil
+	f.pack(b.of(c.m.index), 0)
+	if n <= shortBytes { // the checksum travels in the message, where a mismatch shows at once
+		b.head, c.mark = 8, 0
+		binary.LittleEndian.PutUint64(b.span(c.m.index), b.sum)
+	}
+}
+
+// check compares everyone's checksums.
+func (c *call) check(r *run) error {
+	b := &c.blocks
+	for q := range c.m.Size() {
+		if b.head > 0 && binary.LittleEndian.Uint64(b.span(q)) != b.sum {
+			return fmt.Errorf("comm: calls do not match: rank %d makes %s of %d bytes, rank %d makes another call", c.m.rank(), r.title(), b.n, c.m.ranks[q])
+		}
+	}
+	return nil
 }
 
 // direct sends this rank's block to all others. The checksum and the message go together.
-func (r *run) direct(c *call, b *blocks) error {
-	size, me := c.m.Size(), c.m.index
-	span := func(q int) []byte { return b.all[q*b.stride+align-b.head:][:b.head+b.n] }
+func (r *run) direct(c *call) {
+	size, me, b := c.m.Size(), c.m.index, &c.blocks
 	for d := 1; d < size; d++ {
 		from := (me + size - d) % size
-		r.post(slot{peer: from}, c.tag(0), span(from))
+		r.cutPost(r.w.cutSums, slot{peer: from}, c.tag(0), b.span(from))
+	}
+	own := b.own
+	if own == nil {
+		own = b.span(me)
 	}
 	for d := 1; d < size; d++ {
-		r.post(slot{send: true, peer: (me + d) % size}, c.tag(0), span(me))
+		r.cutPost(r.w.cutSums, slot{send: true, peer: (me + d) % size}, c.tag(0), own)
 	}
-	return r.wait(0)
 }
 
-// bruck works in memory in which this rank's block comes first, and turns it at the end.
-func (r *run) bruck(c *call, b *blocks) error {
-	size, me := c.m.Size(), c.m.index
+// bruck gives every rank all blocks in log2 steps (Bruck's algorithm): in each step the blocks known so far go on, so that
+// their number doubles. It works in memory in which this rank's block comes first, and turns it at the end.
+func (r *run) bruck(c *call) error {
+	size, me, b := c.m.Size(), c.m.index, &c.blocks
 	turned := r.room.take(len(b.all))
 	defer r.room.give(turned)
 	copy(turned[:b.stride], b.all[me*b.stride:])
@@ -92,21 +109,33 @@ func (r *run) bruck(c *call, b *blocks) error {
 	return nil
 }
 
-// exchangeSmall is everyone for the control plane: f sees everyone's bytes, in the order of ranks.
+// exchangeSmall gives every rank everyone's bytes, at once in small groups and in log2 steps in large ones: f sees them in
+// the order of ranks.
 func (c *call) exchangeSmall(mine []byte, f func(q int, b []byte)) error {
-	r, err := c.begin(2 * c.m.Size())
+	r, err := c.begin(2 * c.m.Size() * c.m.w.cutSums.pieces(spanBytes(len(mine))))
 	if err != nil {
 		return err
 	}
 	defer r.end()
-	b, err := r.everyone(c, len(mine), func(own []byte) { copy(own, mine) })
+	var own flat
+	own.setBytes(mine)
+	c.offer(r, len(mine), &own, false)
+	if c.m.Size() <= c.m.w.few {
+		r.direct(c)
+		err = r.wait(0)
+	} else {
+		err = r.bruck(c)
+	}
+	if err == nil {
+		err = c.check(r)
+	}
 	if err != nil {
 		return err
 	}
 	for q := range c.m.Size() {
-		f(q, b.of(q))
+		f(q, c.blocks.of(q))
 	}
-	r.room.give(b.all)
+	r.room.give(c.blocks.all)
 	return nil
 }
 
@@ -118,7 +147,7 @@ func (m *member) Reduce(name string, op comm.Op, values []float64) error {
 	for _, v := range values {
 		mine = binary.LittleEndian.AppendUint64(mine, math.Float64bits(v))
 	}
-	return c.run(func() error {
+	return c.control(func() error {
 		x := make([]float64, len(values))
 		return c.exchangeSmall(mine, func(q int, b []byte) {
 			for i := range x {
@@ -133,7 +162,7 @@ func (m *member) Reduce(name string, op comm.Op, values []float64) error {
 func (m *member) Gather(name string, mine []byte) ([][]byte, error) {
 	c := m.call("gather", name)
 	all := make([][]byte, m.Size())
-	err := c.run(func() error {
+	err := c.control(func() error {
 		err := c.exchangeSmall(binary.LittleEndian.AppendUint64(nil, uint64(len(mine))), func(q int, b []byte) {
 			all[q] = make([]byte, binary.LittleEndian.Uint64(b))
 		})
@@ -145,7 +174,9 @@ func (m *member) Gather(name string, mine []byte) ([][]byte, error) {
 		for q := range all {
 			c.out[q].setBytes(all[q])
 		}
-		return c.allGather()
+		c.work = work{first: (*call).allGather}
+		_, err = c.whole()
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -156,7 +187,7 @@ func (m *member) Gather(name string, mine []byte) ([][]byte, error) {
 // Barrier waits for all.
 func (m *member) Barrier(name string) error {
 	c := m.call("barrier", name)
-	return c.run(func() error { return c.exchangeSmall(nil, func(int, []byte) {}) })
+	return c.control(func() error { return c.exchangeSmall(nil, func(int, []byte) {}) })
 }
 
 // Split first learns what all want, without MPI's own collective, so that a rank that comes late holds up nobody's streams;
@@ -167,7 +198,7 @@ func (m *member) Split(name string, color, key int) (comm.Communicator, error) {
 	type place struct{ color, key, index int }
 	var all []place
 	var made comm.Communicator
-	err := c.run(func() error {
+	err := c.control(func() error {
 		err := c.exchangeSmall(mine, func(q int, b []byte) {
 			all = append(all, place{int(binary.LittleEndian.Uint64(b)), int(binary.LittleEndian.Uint64(b[8:])), q})
 		})

@@ -24,20 +24,26 @@ type segment struct {
 // set forgets what f was. Neighbours in memory become one segment. It reports whether all memory is on the host.
 func (f *flat) set(list []tensor.Tensor) bool {
 	f.segs, f.n = f.segs[:0], 0
-	for _, t := range list {
-		if !t.Present() || t.Len() == 0 {
+	for i := range list {
+		t := &list[i]
+		if !t.Present() {
 			continue
 		}
-		if t.Memory().Host == nil {
+		size, rows := t.DType().Size(), t.Rows()
+		s := segment{row: t.Cols() * size, ld: t.LD() * size}
+		bytes := rows * s.row
+		if bytes == 0 {
+			continue
+		}
+		if s.row == s.ld || rows == 1 {
+			s.row, s.ld, rows = bytes, bytes, 1
+		}
+		host := t.Memory().Host
+		if host == nil {
 			return false
 		}
-		size := t.DType().Size()
-		s := segment{row: t.Cols() * size, ld: t.LD() * size}
-		if t.Contiguous() {
-			s.row, s.ld = t.Bytes(), t.Bytes()
-		}
-		s.mem = t.Memory().Host[t.Offset() : t.Offset()+(t.Bytes()/s.row-1)*s.ld+s.row]
-		f.n += t.Bytes()
+		s.mem = host[t.Offset():][:(rows-1)*s.ld+s.row]
+		f.n += bytes
 		s.end = f.n
 		if k := len(f.segs) - 1; k >= 0 && f.segs[k].joins(s) {
 			last := &f.segs[k]

@@ -54,8 +54,20 @@ type call struct {
 	bad      error  // what is wrong with the arguments
 	in, out  []flat
 	messages []message
-	work     func() error // does the call; one of the methods below
-	do       func() error // what the stream runs: work, with failures seen to; made once
+	blocks   blocks
+	work     work
+	under    *run // the transfers of a call that has begun and waits
+	// What the stream runs, with failures seen to: the call, and its beginning alone. Both are made once.
+	do    func() error
+	begun func() (bool, error)
+}
+
+// work is how a call is done: first posts all transfers, last finishes when they have ended. Work of several rounds is all
+// in first, which waits itself and returns no run.
+type work struct {
+	first func(c *call) (*run, error)
+	last  func(c *call, r *run) error // nil: there is nothing to finish
+	brief bool                        // in one round, where the call is short
 }
 
 // message is one transfer of an Exchange; its memory is in[i].
@@ -87,28 +99,110 @@ func (m *member) take(what, name string) *call {
 		c, m.free = m.free[n-1], m.free[:n-1]
 	} else {
 		c = &call{m: m}
-		c.do = func() error { return c.run(c.work) }
+		c.do = func() error {
+			_, err := c.guard((*call).whole)
+			return err
+		}
+		c.begun = func() (bool, error) { return c.guard((*call).briefly) }
 	}
 	c.what, c.name, c.op, c.dtype, c.root, c.mark, c.bad = what, name, comm.Sum, tensor.F32, 0, 0, nil
 	return c
 }
 
-// run does the call's work. A failure, also a panic, ends the world.
-func (c *call) run(work func() error) (err error) {
+// guard does work on the call, which tells whether the call has ended. A failure, also a panic, ends the world.
+func (c *call) guard(work func(*call) (bool, error)) (done bool, err error) {
 	if c.bad != nil {
-		return c.m.fail(fmt.Errorf("comm: rank %d: %s: %w", c.m.rank(), c.title(), c.bad))
+		return true, c.m.fail(fmt.Errorf("comm: rank %d: %s: %w", c.m.rank(), c.title(), c.bad))
 	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("comm: rank %d: %s: panic: %v\n%s", c.m.rank(), c.title(), p, debug.Stack())
 		}
-		if err != nil {
-			err = c.m.fail(err)
+		switch {
+		case err != nil:
+			done, err = true, c.m.fail(err)
+		case done:
+			c.release()
+		}
+	}()
+	return work(c)
+}
+
+// whole does the call, or the rest of one that has begun.
+func (c *call) whole() (bool, error) {
+	r := c.under
+	if r == nil {
+		var err error
+		if r, err = c.work.first(c); r == nil || err != nil {
+			return true, err
+		}
+	}
+	c.under = nil
+	defer r.end()
+	if err := r.wait(0); err != nil {
+		return true, err
+	}
+	return true, c.finish(r)
+}
+
+// briefly begins the call and waits for a moment.
+func (c *call) briefly() (bool, error) {
+	r, err := c.work.first(c)
+	if r == nil || err != nil {
+		return true, err
+	}
+	ended, err := r.waitBriefly()
+	if !ended && err == nil {
+		c.under = r
+		return false, nil
+	}
+	defer r.end()
+	if err != nil {
+		return true, err
+	}
+	return true, c.finish(r)
+}
+
+func (c *call) finish(r *run) error {
+	if c.work.last == nil {
+		return nil
+	}
+	return c.work.last(c, r)
+}
+
+// control does a call of the control plane, on the caller.
+func (c *call) control(work func() error) error {
+	_, err := c.guard(func(*call) (bool, error) { return true, work() })
+	return err
+}
+
+// briefBytes is up to which length a call in one round is tried on the caller where the stream is idle: a worker would take
+// longer to wake up than such a call takes.
+const briefBytes = 1 << 20
+
+// start hands the call to its stream.
+func (c *call) start(s backend.Stream) {
+	if c.brief() {
+		if now, ok := s.(backend.Immediate); ok && now.Now(c.name, c.begun, c.do) {
 			return
 		}
-		c.release()
-	}()
-	return work()
+	}
+	s.Do(c.name, c.do)
+}
+
+// brief tells whether the call is short and takes one round.
+func (c *call) brief() bool {
+	if !c.work.brief || c.bad != nil {
+		return false
+	}
+	bytes := 0
+	for i := range c.in {
+		bytes += c.in[i].n
+	}
+	for i := range c.out {
+		bytes += c.out[i].n
+	}
+	return bytes <= briefBytes
 }
 
 // release gives the record back; it must not hold on to what it pointed at.
@@ -119,7 +213,7 @@ func (c *call) release() {
 			list[i].segs, list[i].n = list[i].segs[:0], 0
 		}
 	}
-	c.messages, c.work = c.messages[:0], nil
+	c.in, c.out, c.messages, c.work, c.blocks = c.in[:0], c.out[:0], c.messages[:0], work{}, blocks{}
 	c.m.mu.Lock()
 	defer c.m.mu.Unlock()
 	c.m.free = append(c.m.free, c)
@@ -160,10 +254,11 @@ func (m *member) AllReduce(s backend.Stream, name string, op comm.Op, list ...te
 			k++
 		}
 		c := m.call("all-reduce", name)
-		c.op, c.dtype, c.work = op, list[0].DType(), c.allReduce
+		c.op, c.dtype = op, list[0].DType()
 		c.in = sized(c.in, 1)
 		c.set(&c.in[0], list[:k]...)
-		s.Do(name, c.do)
+		c.work = c.allReduceWork()
+		c.start(s)
 		list = list[k:]
 	}
 }
@@ -181,7 +276,7 @@ func (m *member) ReduceScatter(s backend.Stream, name string, in [][]tensor.Tens
 	}
 	sameRuns(in, m.index, func(run [][]tensor.Tensor, d tensor.DType) {
 		c := m.call("reduce-scatter", name)
-		c.dtype, c.work = d, c.reduceScatter
+		c.dtype = d
 		c.in, c.out = sized(c.in, len(run)), sized(c.out, 1)
 		for q := range run {
 			c.set(&c.in[q], run[q]...)
@@ -189,7 +284,8 @@ func (m *member) ReduceScatter(s backend.Stream, name string, in [][]tensor.Tens
 		mine := len(run[m.index])
 		c.set(&c.out[0], out[:mine]...)
 		out = out[mine:]
-		s.Do(name, c.do)
+		c.work = c.reduceScatterWork()
+		c.start(s)
 	})
 }
 
@@ -197,12 +293,12 @@ func (m *member) ReduceScatter(s backend.Stream, name string, in [][]tensor.Tens
 func (m *member) refuse(s backend.Stream, what, name string, bad error) {
 	c := m.call(what, name)
 	c.bad = bad
-	s.Do(name, c.do)
+	c.start(s)
 }
 
 func (m *member) AllGather(s backend.Stream, name string, in []tensor.Tensor, out [][]tensor.Tensor) {
 	c := m.call("all-gather", name)
-	c.work = c.allGather
+	c.work = work{first: (*call).allGather, brief: true}
 	c.in, c.out = sized(c.in, 1), sized(c.out, len(out))
 	c.set(&c.in[0], in...)
 	for q := range out {
@@ -213,12 +309,12 @@ func (m *member) AllGather(s backend.Stream, name string, in []tensor.Tensor, ou
 	} else if err := parts.Same(out[m.index], in); err != nil {
 		c.bad = err
 	}
-	s.Do(name, c.do)
+	c.start(s)
 }
 
 func (m *member) AllToAll(s backend.Stream, name string, in, out []tensor.Tensor) {
 	c := m.call("all-to-all", name)
-	c.work = c.allToAll
+	c.work = work{first: (*call).allToAll, brief: true}
 	c.in, c.out = sized(c.in, len(in)), sized(c.out, len(out))
 	for q := range in {
 		c.set(&c.in[q], in[q])
@@ -232,18 +328,18 @@ func (m *member) AllToAll(s backend.Stream, name string, in, out []tensor.Tensor
 	case c.in[m.index].n != c.out[m.index].n:
 		c.bad = fmt.Errorf("rank %d sends itself %v, but expects %v", m.index, in[m.index], out[m.index])
 	}
-	s.Do(name, c.do)
+	c.start(s)
 }
 
 func (m *member) Broadcast(s backend.Stream, name string, root int, list ...tensor.Tensor) {
 	c := m.call("broadcast", name)
-	c.work, c.root = c.broadcast, root
+	c.work, c.root = work{first: (*call).broadcast}, root
 	c.in = sized(c.in, 1)
 	c.set(&c.in[0], list...)
 	if root < 0 || root >= m.Size() {
 		c.bad = fmt.Errorf("root %d: want a rank below %d", root, m.Size())
 	}
-	s.Do(name, c.do)
+	c.start(s)
 }
 
 func (m *member) Send(s backend.Stream, name string, to int, list ...tensor.Tensor) {
@@ -262,7 +358,7 @@ func (m *member) Exchange(s backend.Stream, name string, messages ...comm.Messag
 func (m *member) post(s backend.Stream, what, name string, messages ...comm.Message) {
 	m.mu.Lock()
 	c := m.take(what, name)
-	c.work = c.exchange
+	c.work = work{first: (*call).exchange, brief: true}
 	c.in = sized(c.in, len(messages))
 	for i, x := range messages {
 		if x.Peer < 0 || x.Peer >= m.Size() || x.Peer == m.index {
@@ -278,7 +374,7 @@ func (m *member) post(s backend.Stream, what, name string, messages ...comm.Mess
 		c.set(&c.in[i], x.Parts...)
 	}
 	m.mu.Unlock()
-	s.Do(name, c.do)
+	c.start(s)
 }
 
 func (m *member) Abort(err error) {

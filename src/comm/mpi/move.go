@@ -4,7 +4,13 @@ package mpi
 
 // flowing makes a run for up to so many messages, and an empty list for them.
 func (c *call) flowing(messages int) (*run, error) {
-	r, err := c.begin(window * max(messages, 1))
+	each := window
+	for _, list := range [2][]flat{c.in, c.out} {
+		for i := range list {
+			each = max(each, c.m.w.cut.pieces(list[i].n))
+		}
+	}
+	r, err := c.begin(each * max(messages, 1))
 	if err == nil {
 		r.room.streams = r.room.streams[:0]
 	}
@@ -13,36 +19,44 @@ func (c *call) flowing(messages int) (*run, error) {
 
 func (r *run) add(send bool, peer, tag int, f *flat, lo, hi int) {
 	if lo < hi {
-		r.room.streams = append(r.room.streams, stream{send: send, peer: peer, tag: tag, data: f, lo: lo, hi: hi})
+		z := r.w.cut
+		r.room.streams = append(r.room.streams, stream{send: send, peer: peer, tag: tag, data: f, lo: lo, hi: hi, piece: z.of(hi - lo), window: z.pieces(hi - lo)})
 	}
 }
 
+// flowAll carries what was added, and waits for it.
+func (r *run) flowAll() error {
+	r.flow(r.room.streams)
+	err := r.wait(0)
+	r.room.streams = r.room.streams[:0]
+	return err
+}
+
 // allGather collects everyone's in[0] in out[q].
-func (c *call) allGather() error {
+func (c *call) allGather() (*run, error) {
 	me, n := c.m.index, c.m.Size()
 	c.signLists(c.out)
 	r, err := c.flowing(2 * (n - 1))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer r.end()
 	for d := 1; d < n; d++ {
 		from, to := (me+n-d)%n, (me+d)%n
 		r.add(false, from, c.tag(0), &c.out[from], 0, c.out[from].n)
 		r.add(true, to, c.tag(0), &c.in[0], 0, c.in[0].n)
 	}
 	c.out[me].copyFrom(&c.in[0])
-	return r.flow(r.room.streams)
+	r.flow(r.room.streams)
+	return r, nil
 }
 
 // allToAll sends in[q] to rank q and gets out[q] from it.
-func (c *call) allToAll() error {
+func (c *call) allToAll() (*run, error) {
 	me, n := c.m.index, c.m.Size()
 	r, err := c.flowing(2 * (n - 1))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer r.end()
 	for d := 1; d < n; d++ {
 		from, to := (me+n-d)%n, (me+d)%n
 		c.sign(c.out[from].n)
@@ -51,20 +65,21 @@ func (c *call) allToAll() error {
 		r.add(true, to, c.tag(0), &c.in[to], 0, c.in[to].n)
 	}
 	c.out[me].copyFrom(&c.in[me])
-	return r.flow(r.room.streams)
+	r.flow(r.room.streams)
+	return r, nil
 }
 
 // broadcast: short messages go down a binomial tree; of long ones root gives every rank a share, and all exchange shares.
-func (c *call) broadcast() error {
+func (c *call) broadcast() (*run, error) {
 	f, me, n := &c.in[0], c.m.index, c.m.Size()
 	c.sign(f.n)
 	r, err := c.flowing(2 * n)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer r.end()
 	if n == 2 || f.n <= 64<<10 {
-		return r.tree(c, f)
+		return nil, r.tree(c, f)
 	}
 	shares := cut(r.room.shares[:0], f, n)
 	r.room.shares = shares
@@ -76,10 +91,9 @@ func (c *call) broadcast() error {
 			r.add(false, c.root, c.tag(0), f, s.lo, s.hi)
 		}
 	}
-	if err := r.flow(r.room.streams); err != nil {
-		return err
+	if err := r.flowAll(); err != nil {
+		return nil, err
 	}
-	r.room.streams = r.room.streams[:0]
 	for d := 1; d < n; d++ {
 		from, to := (me+n-d)%n, (me+d)%n
 		if me != c.root {
@@ -89,7 +103,7 @@ func (c *call) broadcast() error {
 			r.add(true, to, c.tag(1), f, shares[me].lo, shares[me].hi)
 		}
 	}
-	return r.flow(r.room.streams)
+	return nil, r.flowAll()
 }
 
 // tree passes f on from root: in ranks counted from root, rank v gets it from v without its lowest bit.
@@ -100,10 +114,9 @@ func (r *run) tree(c *call, f *flat) error {
 	low := v & -v
 	if v != 0 {
 		r.add(false, rank(v-low), c.tag(0), f, 0, f.n)
-		if err := r.flow(r.room.streams); err != nil {
+		if err := r.flowAll(); err != nil {
 			return err
 		}
-		r.room.streams = r.room.streams[:0]
 	} else {
 		for low = 1; low < n; {
 			low *= 2
@@ -114,18 +127,18 @@ func (r *run) tree(c *call, f *flat) error {
 			r.add(true, rank(v+b), c.tag(0), f, 0, f.n)
 		}
 	}
-	return r.flow(r.room.streams)
+	return r.flowAll()
 }
 
 // exchange carries all messages of the call.
-func (c *call) exchange() error {
+func (c *call) exchange() (*run, error) {
 	r, err := c.flowing(len(c.messages))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer r.end()
 	for i, x := range c.messages {
-		r.add(x.send, x.peer, c.m.w.tag(x.seq, messageTag, hashInt(0, c.in[i].n)), &c.in[i], 0, c.in[i].n)
+		r.add(x.send, x.peer, c.m.w.tag(x.seq, messageTag, uint32(hashInt(0, c.in[i].n))), &c.in[i], 0, c.in[i].n)
 	}
-	return r.flow(r.room.streams)
+	r.flow(r.room.streams)
+	return r, nil
 }

@@ -31,7 +31,7 @@ func (w *World) listen() { w.inbox.Add(0, false, w.letter, mpi.Any, letterTag) }
 // hear reads the letters that have come.
 func (w *World) hear() {
 	for w.Size() > 1 {
-		done, err := w.inbox.Poll(1)
+		done, err := w.inbox.Poll(1, false)
 		if err != nil || len(done) == 0 {
 			return // a broken wire shows itself in calls
 		}
@@ -83,9 +83,9 @@ func (w *World) tell(kind byte, text string, limit time.Duration) {
 		b.Add(i, true, letter, (me+1+i)%n, letterTag)
 	}
 	var p pause
-	for until := time.Now().Add(limit); b.Active() > 0 && time.Now().Before(until); w.idle.wait(&p) {
+	for until := time.Now().Add(limit); b.Active() > 0 && time.Now().Before(until); w.idle.wait(&p, true) {
 		w.mu.Lock()
-		_, err := b.Poll(1)
+		_, err := b.Poll(1, false)
 		w.hear() // two ranks may tell each other
 		w.mu.Unlock()
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 // as the world, and with it the process.
 type room struct {
 	run      *run
+	desks    [32]*desk    // by the logarithm of their slots
 	blocks   [64][][]byte // free ones by the logarithm of their size
 	memories []*tensor.Memory
 	list     []tensor.Tensor
@@ -22,6 +23,15 @@ type room struct {
 }
 
 func newRoom() *room { return &room{run: &run{}} }
+
+// desk has room for at least so many transfers.
+func (m *room) desk(slots int) *desk {
+	class := bits.Len(uint(max(slots, 4) - 1))
+	if m.desks[class] == nil {
+		m.desks[class] = newDesk(1 << class)
+	}
+	return m.desks[class]
+}
 
 // align is a cache line: neighbours in a block do not share one.
 const align = 64

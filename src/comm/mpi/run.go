@@ -4,7 +4,7 @@ package mpi
 
 import (
 	"fmt"
-	"math/bits"
+	"slices"
 	"time"
 
 	"cambium/src/mpi"
@@ -17,18 +17,34 @@ type run struct {
 	m      *member
 	what   string // "all-reduce"
 	name   string
-	since  time.Time
+	listed bool      // among w.running, once it has waited for a while
+	since  time.Time // from then on
 	looked time.Time // for messages that do not match
-	batch  *mpi.Batch
-	slots  []slot
-	free   []int
-	left   [generations]int // transfers under way
-	room   *room
-	pause  pause
-	polls  int
+	*desk
+	left  [generations]int // transfers under way
+	unfed int              // streams with pieces to post
+	room  *room
+	pause pause
+	polls int
+	crowd bool // other calls of this rank were under way at the last poll
 }
 
 const generations = 4
+
+// desk is slots for transfers and what MPI needs for them.
+type desk struct {
+	batch *mpi.Batch
+	slots []slot
+	free  []int
+}
+
+func newDesk(slots int) *desk {
+	d := &desk{batch: mpi.NewBatch(slots), slots: make([]slot, slots)}
+	for i := slots - 1; i >= 0; i-- {
+		d.free = append(d.free, i)
+	}
+	return d
+}
 
 // slot is one transfer under way.
 type slot struct {
@@ -49,10 +65,9 @@ func (r *run) title() string { return fmt.Sprintf("%s %q", r.what, r.name) }
 // begin makes a run with so many slots.
 func (m *member) begin(what, name string, slots int) (*run, error) {
 	w := m.w
-	size := 1 << bits.Len(uint(max(slots, 4)-1))
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if w.err != nil {
+		defer w.mu.Unlock()
 		return nil, w.err
 	}
 	var rm *room
@@ -61,56 +76,52 @@ func (m *member) begin(what, name string, slots int) (*run, error) {
 	} else {
 		rm = newRoom()
 	}
+	w.runs++
+	d := rm.desk(slots)
+	d.batch.Use(m.comm)
+	w.mu.Unlock()
 	r := rm.run
-	*r = run{w: w, m: m, what: what, name: name, since: time.Now(), room: rm, slots: r.slots[:0], free: r.free[:0]}
-	if list := w.batches[size]; len(list) > 0 {
-		r.batch, w.batches[size] = list[len(list)-1], list[:len(list)-1]
-	} else {
-		r.batch = mpi.NewBatch(size)
-	}
-	r.batch.Use(m.comm)
-	for i := size - 1; i >= 0; i-- {
-		r.free = append(r.free, i)
-	}
-	r.slots = append(r.slots, make([]slot, size)...)
-	w.running = append(w.running, r)
+	r.w, r.m, r.what, r.name, r.listed, r.desk, r.left, r.unfed, r.room, r.polls = w, m, what, name, false, d, [generations]int{}, 0, rm, 0
 	return r, nil
 }
 
-// end gives back what the run used. After a failure what is under way is given up.
+// end gives back what the run used. After a failure what is under way is given up, and MPI may still write into the room.
 func (r *run) end() {
 	w := r.w
 	w.mu.Lock()
+	w.runs--
+	if r.listed {
+		i := slices.Index(w.running, r)
+		w.running = slices.Delete(w.running, i, i+1)
+	}
 	if r.batch.Active() > 0 {
 		_ = r.batch.Cancel() // the world has ended; there is no more to be said
-	}
-	w.batches[r.batch.Slots()] = append(w.batches[r.batch.Slots()], r.batch)
-	for i, x := range w.running {
-		if x == r {
-			last := len(w.running) - 1
-			w.running[i], w.running[last] = w.running[last], nil
-			w.running = w.running[:last]
-			break
-		}
-	}
-	r.batch = nil
-	clear(r.slots)
-	if w.err == nil { // else MPI may still write into it
+	} else {
 		w.rooms = append(w.rooms, r.room)
 	}
 	w.mu.Unlock()
 }
 
+// list shows the run to Pending. It needs w.mu.
+func (r *run) list() {
+	if !r.listed {
+		r.listed, r.since, r.looked = true, time.Now(), time.Time{}
+		r.w.running = append(r.w.running, r)
+	}
+}
+
 // post prepares one transfer of memory that stays in place; to takes a packed message apart when it has come.
 func (r *run) post(s slot, tag int, buf []byte) {
+	if r.listed {
+		r.w.mu.Lock()
+		defer r.w.mu.Unlock()
+	}
 	i := r.free[len(r.free)-1]
 	r.free = r.free[:len(r.free)-1]
 	s.busy, s.bytes, s.tag = true, len(buf), tag
 	r.left[s.gen]++
-	r.w.mu.Lock()
 	r.slots[i] = s
 	r.batch.Add(i, s.send, buf, s.peer, tag)
-	r.w.mu.Unlock()
 }
 
 // move posts bytes [lo, hi) of f, packed where they do not lie in one piece.
@@ -129,25 +140,24 @@ func (r *run) move(send bool, gen, peer, tag int, f *flat, lo, hi int, of *strea
 	r.post(s, tag, buf)
 }
 
-// poll lets MPI work once and sees to what has ended. It reports whether anything has.
-func (r *run) poll() (bool, error) {
+// poll lets MPI work for a while and sees to what has ended; with all, everything that is under way is waited for. It reports
+// whether anything has ended.
+func (r *run) poll(all bool) (bool, error) {
 	w := r.w
 	w.mu.Lock()
 	if w.err != nil {
 		w.mu.Unlock()
 		return false, w.err
 	}
-	done, err := r.batch.Poll(w.idle.tests)
+	r.crowd = w.runs > 1
+	done, err := r.batch.Poll(w.idle.tests(r.pause.polls, w.runs), all)
 	for _, d := range done {
 		r.slots[d.Slot].busy = false
 	}
-	if r.polls++; len(done) == 0 && r.polls%64 == 0 {
-		if w.hear(); w.err != nil {
-			err = w.err
-		} else if e := w.checkEnded(r); e != nil {
-			err = e
-		} else if e := w.unmatched(r); e != nil {
-			err = e
+	if len(done) == 0 && err == nil {
+		r.list()
+		if r.polls++; r.polls%64 == 0 {
+			err = r.news()
 		}
 	}
 	w.mu.Unlock()
@@ -172,6 +182,18 @@ func (r *run) poll() (bool, error) {
 	return len(done) > 0, err
 }
 
+// news looks for reasons why what r waits for may never come. It needs w.mu.
+func (r *run) news() error {
+	w := r.w
+	if w.hear(); w.err != nil {
+		return w.err
+	}
+	if err := w.checkEnded(r); err != nil {
+		return err
+	}
+	return w.unmatched(r)
+}
+
 // check finds messages that are not what was agreed.
 func (s *slot) check(d mpi.Done) error {
 	if d.Err != nil {
@@ -194,7 +216,7 @@ func (r *run) wait(gens ...int) error {
 		if open == 0 {
 			return nil
 		}
-		progress, err := r.poll()
+		progress, err := r.poll(open == r.batch.Active() && r.unfed == 0)
 		if err != nil {
 			return err
 		}
@@ -202,8 +224,27 @@ func (r *run) wait(gens ...int) error {
 			r.pause = pause{}
 			continue
 		}
-		r.w.idle.wait(&r.pause)
+		r.w.idle.wait(&r.pause, r.crowd)
 	}
+}
+
+// brieflyPolls bounds how long a call waits on the caller: about 100 microseconds, less than it takes to wake up a worker and
+// then whoever waits for it.
+const brieflyPolls = 60
+
+// waitBriefly is wait for everything that gives up soon. It reports whether everything has ended.
+func (r *run) waitBriefly() (bool, error) {
+	r.pause = pause{}
+	for range min(brieflyPolls, r.w.idle.spins+r.w.idle.yields) { // without naps
+		if r.batch.Active() == 0 {
+			return true, nil
+		}
+		if progress, err := r.poll(true); err != nil || progress {
+			return progress, err
+		}
+		r.w.idle.wait(&r.pause, r.crowd)
+	}
+	return false, nil
 }
 
 // stream is one message of any length between two ranks, in pieces.
@@ -213,34 +254,67 @@ type stream struct {
 	data      *flat
 	lo, hi    int // what is left to post
 	flying    int // pieces
+	piece     int // bytes
+	window    int // pieces under way
 }
 
 const (
-	messageBytes = 1 << 20 // a piece of a long message
-	window       = 4       // pieces of one message under way
+	messageBytes = 4 << 20 // a piece of a long message
+	window       = 2       // pieces of one message under way
 )
+
+// sizes says how messages are cut: of those of at most short bytes that are longer than MPI sends at once, all pieces are
+// under way together.
+type sizes struct{ piece, short int }
+
+// pieces is in how many pieces a message of n bytes goes, at most, at one time.
+func (z sizes) pieces(n int) int {
+	if n <= z.short {
+		return max((n+z.piece-1)/z.piece, 1)
+	}
+	return window
+}
+
+// of is how long they are.
+func (z sizes) of(n int) int {
+	if n <= z.short {
+		return z.piece
+	}
+	return messageBytes
+}
+
+// cutPost posts a message of at most messageBytes, or its receive.
+func (r *run) cutPost(z sizes, s slot, tag int, buf []byte) {
+	step := z.of(len(buf))
+	for ; len(buf) > step; buf = buf[step:] {
+		r.post(s, tag, buf[:step])
+	}
+	r.post(s, tag, buf)
+}
 
 // feed posts pieces until the window is full.
 func (r *run) feed(s *stream) {
-	for s.lo < s.hi && s.flying < window {
-		hi := min(s.lo+messageBytes, s.hi)
+	for s.lo < s.hi && s.flying < s.window {
+		hi := min(s.lo+s.piece, s.hi)
 		s.flying++
 		r.move(s.send, 0, s.peer, s.tag, s.data, s.lo, hi, s)
-		s.lo = hi
+		if s.lo = hi; s.lo == s.hi {
+			r.unfed--
+		}
 	}
 }
 
-// flow posts all messages together and waits for them. There are window slots for each. Receives are posted first, so that
-// MPI need not store what comes.
-func (r *run) flow(list []stream) error {
-	for _, send := range []bool{false, true} {
+// flow posts all messages together, in generation 0. There are window slots for each. Receives are posted first, so that MPI
+// need not store what comes.
+func (r *run) flow(list []stream) {
+	r.unfed = len(list)
+	for _, send := range [2]bool{false, true} {
 		for i := range list {
 			if list[i].send == send {
 				r.feed(&list[i])
 			}
 		}
 	}
-	return r.wait(0)
 }
 
 // view is b as a vector of numbers, in the i-th of the room's headers.

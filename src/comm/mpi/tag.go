@@ -4,6 +4,7 @@ package mpi
 
 import (
 	"fmt"
+	"math/bits"
 	"time"
 
 	"cambium/src/mpi"
@@ -24,39 +25,44 @@ func (w *World) tag(seq, kind int, mark uint32) int {
 	return seq%tagNumbers*tagKinds + kind + int(mark)%w.marks*tagMarks
 }
 
-// sign sets the mark from what the ranks of a call must have in common.
-func (c *call) sign(sizes ...int) {
-	h := hashText(hashText(2166136261, c.what), c.name)
-	h = hashInt(hashInt(hashInt(h, int(c.op)), int(c.dtype)), c.root)
-	for _, n := range sizes {
-		h = hashInt(h, n)
-	}
-	c.mark = h ^ h>>16
+// sign sets the mark from what the ranks of a call must have in common: it, and a number.
+func (c *call) sign(number int) {
+	h := hashText(hashText(uint64(c.op)<<16|uint64(c.dtype)<<8|uint64(c.root)<<32, c.what), c.name)
+	h = hashInt(h, number)
+	c.mark = uint32(h ^ h>>32)
 }
 
 // signLists is sign of the sizes of lists.
 func (c *call) signLists(lists []flat) {
-	h := uint32(0)
+	h := uint64(0)
 	for i := range lists {
 		h = hashInt(h, lists[i].n)
 	}
 	c.sign(int(h))
 }
 
-// The FNV-1a hash (Fowler, Noll, Vo), of a text and of numbers.
-func hashText(h uint32, text string) uint32 {
-	for i := range len(text) {
-		h = (h ^ uint32(text[i])) * 16777619
+// hashText mixes a text into h, eight bytes at a time, hashInt a number: the two halves of a long product, as in wyhash.
+func hashText(h uint64, text string) uint64 {
+	h = hashInt(h, len(text))
+	for len(text) >= 8 {
+		h = hashInt(h, int(word(text[:8])))
+		text = text[8:]
 	}
-	return h
+	return hashInt(h, int(word(text)))
 }
 
-func hashInt(h uint32, n int) uint32 {
-	for range 4 {
-		h = (h ^ uint32(n&0xff)) * 16777619
-		n >>= 8
+// word is at most eight bytes as a number.
+func word(text string) (w uint64) {
+	for i := range len(text) {
+		w |= uint64(text[i]) << (8 * i)
 	}
-	return h
+	return w
+}
+
+func hashInt(h uint64, n int) uint64 {
+	const odd, other = 0x9e3779b97f4a7c15, 0xd6e8feb86659fd93
+	hi, lo := bits.Mul64(h^odd, uint64(n)^other)
+	return hi ^ lo
 }
 
 // mismatchAfter is how long a call waits before it looks for messages that it does not understand.

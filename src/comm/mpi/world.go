@@ -22,12 +22,12 @@ type World struct {
 	root        *member
 	idle        idling
 
-	mu      sync.Mutex // MPI is called under it, and it guards what follows
-	err     error      // why the world was aborted; nil while it lives
-	running []*run
-	batches map[int][]*mpi.Batch // free ones by size
-	rooms   []*room              // free ones
-	ended   []time.Time          // when a rank said that it makes no more calls; zero before
+	mu      sync.Mutex  // MPI is called under it, and it guards what follows
+	err     error       // why the world was aborted; nil while it lives
+	runs    int         // calls under way
+	running []*run      // those of them that have waited for a while
+	rooms   []*room     // free ones
+	ended   []time.Time // when a rank said that it makes no more calls; zero before
 	inbox   *mpi.Batch
 	letter  []byte
 
@@ -38,6 +38,9 @@ type World struct {
 	// few is the largest group in which short vectors go directly between all ranks, in one step and not in log2 n.
 	few   int
 	marks int // how many checksums fit into a tag
+	// How messages are cut: of tensors that stay as they are, and of what is added up, which has just been written and is
+	// better copied at once than left where it is.
+	cut, cutSums sizes
 }
 
 var _ comm.World = (*World)(nil)
@@ -45,7 +48,7 @@ var _ comm.World = (*World)(nil)
 // NewWorld makes the world of the ranks of c, all of which call it. No other goroutine uses MPI meanwhile, nor until Close
 // unless through the world.
 func NewWorld(c mpi.Comm) (*World, error) {
-	w := &World{batches: map[int][]*mpi.Batch{}, ended: make([]time.Time, c.Size()), stop: make(chan struct{}), few: 16}
+	w := &World{ended: make([]time.Time, c.Size()), stop: make(chan struct{}), few: 16}
 	var err error
 	if w.base, err = c.Split(0, c.Rank()); err != nil {
 		return nil, err
@@ -58,6 +61,10 @@ func NewWorld(c mpi.Comm) (*World, error) {
 		return nil, err
 	}
 	w.idle = patience(node.Size())
+	w.cut, w.cutSums = sizes{piece: messageBytes}, sizes{piece: messageBytes} // over a network the MPI knows best
+	if node.Size() == c.Size() {
+		w.cut, w.cutSums = sizes{atOnce, 4 << 10}, sizes{atOnce, 16 << 10}
+	}
 	if err := node.Free(); err != nil {
 		return nil, err
 	}
@@ -100,7 +107,7 @@ func (w *World) Run(f func(comm.Communicator) error) error {
 		w.mu.Lock()
 		w.hear()
 		w.mu.Unlock()
-		w.idle.wait(&p)
+		w.idle.wait(&p, true)
 	}
 	return w.Err()
 }
@@ -179,9 +186,13 @@ func (w *World) Pending() []comm.Wait {
 // idling says how often a rank that waits polls in earnest, then polls and yields, before it naps between polls.
 type idling struct {
 	spins, yields int
-	tests         int // of MPI in a poll
+	long, short   int // tests of MPI in a poll: while it spins and nobody else calls MPI, and else
 	shortest      time.Duration
 }
+
+// atOnce is what MPIs copy to a rank on the same node at once: 4 KiB, headers included. For longer messages the two ranks
+// first agree, and the receiver asks the kernel to copy; up to a few times that length several short ones are faster.
+const atOnce = 3968
 
 const longestNap = time.Millisecond
 
@@ -189,9 +200,17 @@ const longestNap = time.Millisecond
 // comes within microseconds; else whoever polls takes time from the rank it waits for.
 func patience(ranksOnNode int) idling {
 	if ranksOnNode <= runtime.NumCPU() {
-		return idling{spins: 30, yields: 2000, tests: 16, shortest: 20 * time.Microsecond}
+		return idling{spins: 2, yields: 2000, long: 50, short: 12, shortest: 20 * time.Microsecond}
 	}
-	return idling{spins: 0, yields: 30, tests: 2, shortest: 20 * time.Microsecond}
+	return idling{spins: 0, yields: 30, long: 2, short: 2, shortest: 20 * time.Microsecond}
+}
+
+// tests is how often a poll asks MPI, after so many polls in vain, when so many calls of this rank are under way.
+func (i *idling) tests(polls, runs int) int {
+	if polls < i.spins && runs == 1 {
+		return i.long
+	}
+	return i.short
 }
 
 type pause struct {
@@ -199,8 +218,12 @@ type pause struct {
 	nap   time.Duration
 }
 
-// wait is called after a poll that found nothing.
-func (i *idling) wait(p *pause) {
+// wait is called after a poll that found nothing. With crowd other calls of this rank are under way, and their goroutines get a
+// turn; without, that would only wake a thread which looks for work in vain, on a processor that another rank may need.
+func (i *idling) wait(p *pause, crowd bool) {
+	if crowd {
+		runtime.Gosched()
+	}
 	p.polls++
 	switch {
 	case p.polls <= i.spins:

@@ -20,6 +20,10 @@ func Combine(op comm.Op, from, to []tensor.Tensor, lo, hi int) {
 	if flat {
 		cols = max(hi, 1) // one row
 	}
+	if flat && op == comm.Sum && len(from) == 2 && len(to) == 1 && from[0].DType() == tensor.F32 { // the commonest: no blocks
+		addTo(to[0].F32()[lo:hi], from[0].F32()[lo:hi], from[1].F32()[lo:hi])
+		return
+	}
 	run := dispatch(from[0].DType())
 	for at := lo; at < hi; {
 		row, col := at/cols, at%cols
@@ -62,7 +66,7 @@ func combineI32(op comm.Op, from, to []tensor.Tensor, row, col, n int) {
 
 type number interface{ float32 | float64 | int32 }
 
-// combineBlock works in acc, which stays in the first-level cache; two ranks' sum, the commonest, needs no way through it.
+// combineBlock works in acc, which stays in the first-level cache; two ranks' sum needs no way through it.
 func combineBlock[E number](op comm.Op, from, to []tensor.Tensor, row, col int, acc []E, view func(tensor.Tensor) []E) {
 	at := func(t tensor.Tensor) []E { return view(t)[row*t.LD()+col:][:len(acc)] }
 	if op == comm.Sum && len(from) > 1 {
