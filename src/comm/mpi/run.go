@@ -216,7 +216,9 @@ func (r *run) wait(gens ...int) error {
 		if open == 0 {
 			return nil
 		}
-		progress, err := r.poll(open == r.batch.Active() && r.unfed == 0)
+		// For a call that hangs, Pending must know who has answered.
+		all := open == r.batch.Active() && r.unfed == 0 && r.pause.polls < brieflyPolls
+		progress, err := r.poll(all)
 		if err != nil {
 			return err
 		}
