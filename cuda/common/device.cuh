@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #define KERNEL(name) extern "C" int kernelDeclared_##name
+#define GRID_CONSTANT __grid_constant__  // a parameter of which threads read what they want where the launch put it
 #define DYNAMIC_SHARED(T, name)                                      \
     extern __shared__ __align__(1024) unsigned char dynamicShared[]; \
     T* const name = reinterpret_cast<T*>(dynamicShared)

@@ -24,7 +24,6 @@ __device__ __forceinline__ int swizzled(int r, int c) { return r * 128 + ((c ^ (
 #ifdef __CUDACC__
 
 using TensorMap = CUtensorMap;
-#define GRID_CONSTANT __grid_constant__
 
 // ---- barriers in shared memory: a phase ends when all arrivals have come and all announced bytes have landed
 

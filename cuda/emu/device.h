@@ -113,6 +113,8 @@ struct Invoker<void (*)(A...)> {
     static const ::emu::Kernel emuKernel_##name(#name, &::emu::Invoker<decltype(&name)>::call<&name>, \
                                                 ::emu::Invoker<decltype(&name)>::sizes, ::emu::Invoker<decltype(&name)>::count)
 
+#define GRID_CONSTANT
+
 // DYNAMIC_SHARED names the launch's dynamic shared memory as an array of T.
 #define DYNAMIC_SHARED(T, name) T* const name = reinterpret_cast<T*>(::emu::place->dynamicShared)
 

@@ -45,7 +45,6 @@ namespace cambium {
 struct alignas(64) TensorMap {
     uint64_t opaque[16];
 };
-#define GRID_CONSTANT
 
 inline void barrierInit(uint64_t* b, int arrivals) { emu::barrierInit(b, arrivals); }
 inline void barrierInitDone() {}

@@ -52,7 +52,7 @@ type Operations interface {
 	CrossEntropy(CrossEntropy)
 	CrossEntropyStats(CrossEntropyStats)
 	CrossEntropyFinish(CrossEntropyFinish)
-	// AdamW updates each of its tensors: what a device can do for many at once.
+	// AdamW updates each of its tensors: what a device can do for many at once. The list is the caller's again when it returns.
 	AdamW(...AdamW)
 }
 

@@ -30,7 +30,6 @@ type Optimizer struct {
 	owned    []map[string]layout.Shard // [dp rank] by name
 	memory   *tensor.Memory
 	step     int
-	updates  []backend.AdamW // of a bucket
 
 	births      Births
 	birthMemory *tensor.Memory // device copy of births; nil when nothing is young
@@ -46,7 +45,8 @@ type Optimizer struct {
 	sumSquares    tensor.Tensor   // fp64 [1]
 	sum           [8]byte
 	norm          [1]float64
-	before, after backend.Event // handshake with the communication stream
+	updates       []backend.AdamW // memory for a list of them
+	before, after backend.Event   // handshake with the communication stream
 }
 
 // shard is the box of one parameter that this rank owns.

@@ -102,22 +102,27 @@ func (o *Optimizer) complete(s backend.Stream) {
 }
 
 // update takes the step on what this rank owns, bucket by bucket in the order in which a forward pass needs them, and sends
-// each on its way.
+// each on its way. Where none travels it is taken on all at once.
 func (o *Optimizer) update(s backend.Stream, lr, gradScale float64) {
 	c := o.config
 	op := backend.AdamW{Step: o.step, Beta1: float32(c.Beta1), Beta2: float32(c.Beta2), Eps: float32(c.Eps), GradScale: float32(gradScale)}
+	list := o.updates[:0]
 	for n := len(o.buckets) - 1; n >= 0; n-- {
 		b := o.buckets[n]
 		for _, i := range b.shards {
 			x := &o.shards[i]
 			op.W, op.G, op.M, op.V, op.Out, op.BirthRow, op.BirthCol = x.w, x.g, x.m, x.v, x.out, x.birthRow, x.birthCol
 			op.LR, op.WeightDecay = float32(lr*x.t.LRMult), float32(c.WeightDecay*x.t.DecayMult)
-			o.updates = append(o.updates, op)
+			list = append(list, op)
 		}
-		s.AdamW(o.updates...)
-		o.updates = o.updates[:0]
-		o.gather(s, b)
+		if o.parallel.DP.Size() > 1 {
+			s.AdamW(list...)
+			o.gather(s, b)
+			list = list[:0]
+		}
 	}
+	s.AdamW(list...)
+	o.updates = list
 	if !o.parallel.OverlapParamGather {
 		o.Settle(s)
 	}

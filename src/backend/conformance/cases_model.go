@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"cambium/src/backend"
-	"cambium/src/tensor"
 )
 
 func caseEmbedding(l *lab) {
@@ -185,90 +184,5 @@ func (l *lab) crossEntropy(n, vocab, cols, ld int, std float64, gradScale float3
 	if gradScale != 0 {
 		// z - max is rounded to fp32: exp of it errs by that much. The gradient of a sure target cancels.
 		l.nearAt(z, want, boundEntropy*math.Max(1, std/10), float64(gradScale)/math.Sqrt(float64(cols)))
-	}
-}
-
-func caseAdamW(l *lab) {
-	for _, s := range some(l, shapes) {
-		for _, births := range []bool{false, true} {
-			for _, out := range []tensor.DType{tensor.I32, tensor.F32, tensor.BF16, tensor.F16} { // I32: absent
-				op, check := l.adamW(s.rows, s.cols, births, out)
-				l.run(func(st backend.Stream) { st.AdamW(op) })
-				check()
-			}
-		}
-	}
-	// Many at once, of all kinds.
-	var ops []backend.AdamW
-	var checks []func()
-	for i := range 20 {
-		s := shapes[i%len(shapes)]
-		op, check := l.adamW(s.rows, s.cols, i%3 == 1, []tensor.DType{tensor.BF16, tensor.I32, tensor.F32}[i/9])
-		ops, checks = append(ops, op), append(checks, check)
-	}
-	l.run(func(st backend.Stream) { st.AdamW(ops...) })
-	for _, check := range checks {
-		check()
-	}
-}
-
-// adamW makes one step's operands, and what checks its results.
-func (l *lab) adamW(rows, cols int, births bool, outType tensor.DType) (op backend.AdamW, check func()) {
-	n := rows * cols
-	c := adamCase{lr: 3e-3, b1: 0.9, b2: 0.95, eps: 1e-8, wd: 0.1, gradScale: 0.25}
-	w, g, m := l.inout32("w", rows, cols, cols), l.in32("g", rows, cols, cols), l.inout32("m", rows, cols, cols)
-	second := mapped(l.normal(n, 0.1), func(i int, v float64) float64 {
-		if i%13 == 0 {
-			return 0
-		}
-		return float64(float32(v * v))
-	})
-	v := l.buffer("v", both, tensor.F32, rows, cols, cols, second)
-	a := backend.AdamW{
-		W: w.view, G: g.view, M: m.view, V: v.view, Step: 17, GradScale: float32(c.gradScale),
-		LR: float32(c.lr), Beta1: float32(c.b1), Beta2: float32(c.b2), Eps: float32(c.eps), WeightDecay: float32(c.wd),
-	}
-	c = adamCase{float64(a.LR), float64(a.Beta1), float64(a.Beta2), float64(a.Eps), float64(a.WeightDecay), float64(a.GradScale)}
-	age := func(i, j int) int { return a.Step }
-	if births {
-		row, col := make([]int, rows), make([]int, cols)
-		for i := range row {
-			row[i] = []int{0, 0, 9, 16}[l.rng.IntN(4)]
-		}
-		for j := range col {
-			col[j] = []int{0, 5, 16}[j*3/cols]
-			if j%10 == 9 {
-				col[j] = 7
-			}
-		}
-		a.BirthRow, a.BirthCol = l.ints("birth row", row).view, l.ints("birth column", col).view
-		age = func(i, j int) int { return a.Step - max(row[i], col[j]) }
-	}
-	var out *buf
-	if outType != tensor.I32 {
-		out = l.buffer("out", write, outType, rows, cols, cols, nil)
-		a.Out = out.view
-	}
-	return a, func() { l.checkAdamW(c, age, w, g, m, v, out, outType) }
-}
-
-func (l *lab) checkAdamW(c adamCase, age func(i, j int) int, w, g, m, v, out *buf, outType tensor.DType) {
-	n, cols := len(w.val), w.view.Cols()
-	w2, m2, v2 := make([]float64, n), make([]float64, n), make([]float64, n)
-	for i := range n {
-		w2[i], m2[i], v2[i] = c.step(w.val[i], g.val[i], m.val[i], v.val[i], age(i/cols, i%cols))
-	}
-	l.near(w, w2, boundAdam)
-	l.near(m, m2, boundAdam)
-	l.near(v, v2, boundAdam)
-	// The update itself is small beside the weight: it is held to a bound of its own, as far as fp32 weights show it.
-	move := func(after []float64) []float64 {
-		return mapped(after, func(i int, x float64) float64 { return x - w.val[i] })
-	}
-	if err := compare(move(w.got), move(w2), 1e-4, 0); err != nil {
-		l.Errorf("update: %v", err)
-	}
-	if out != nil { // exactly the new weight, rounded
-		l.near(out, mapped(w.got, func(_ int, x float64) float64 { return rounded(x, outType) }), boundExact)
 	}
 }

@@ -41,6 +41,7 @@ var cases = []struct {
 	{"CrossEntropy", caseCrossEntropy, true},
 	{"VocabularyShards", caseVocabularyShards, true},
 	{"AdamW", caseAdamW, false},
+	{"AdamWLists", caseAdamWLists, false},
 	{"GELU", caseGELU, true},
 }
 

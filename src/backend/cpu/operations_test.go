@@ -55,8 +55,8 @@ func newWorld(t *testing.T, workers int) *world {
 	inHalf.Q, inHalf.K, inHalf.V, inHalf.O = hqkv.Columns(0, c), hqkv.Columns(c, 2*c), hqkv.Columns(2*c, 3*c), hx
 	inHalf.DO, inHalf.DQ, inHalf.DK, inHalf.DV = hy, hdqkv.Columns(0, c), hdqkv.Columns(c, 2*c), hdqkv.Columns(2*c, 3*c)
 	adam := backend.AdamW{W: x, G: y, M: z, V: f(n, c), Step: 9, LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, GradScale: 1}
-	births := adam
-	births.BirthRow, births.BirthCol, births.Out = birthRow, birthCol, half
+	adams := []backend.AdamW{adam, adam} // a list of one's own, as the optimizer has it
+	adams[1].BirthRow, adams[1].BirthCol, adams[1].Out = birthRow, birthCol, half
 	mask := backend.NormMask{Old: 30, V: 0.5, Divisor: c}
 	w.ops = []func(){
 		func() { s.Fill(x, 0.5) },
@@ -95,8 +95,8 @@ func newWorld(t *testing.T, workers int) *world {
 			s.CrossEntropyFinish(backend.CrossEntropyFinish{Logits: logits, Targets: ids, Stats: stats.Reshape(2, n, 3), Loss: rows,
 				VocabStart: 40, Vocab: 120, GradScale: 1})
 		},
-		func() { s.AdamW(adam) },
-		func() { s.AdamW(births) },
+		func() { s.AdamW(adams[:1]...) },
+		func() { s.AdamW(adams[1:]...) },
 
 		func() { s.Axpy(half, hx, 0.5) },
 		func() { s.Scale(half, 0.5) },

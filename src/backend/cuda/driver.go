@@ -63,7 +63,7 @@ func launch(k *kernel, grid, block dim, shared uint32, s cu.Stream, args unsafe.
 
 // newParams is memory of C's for one parameter struct: the driver copies it, but Go may not hand its own over while it lies beside
 // pointers. freeParams gives it back.
-func newParams() unsafe.Pointer   { return C.malloc(maxArgs) }
+func newParams() unsafe.Pointer   { return C.malloc(maxParams) }
 func freeParams(p unsafe.Pointer) { C.free(p) }
 
 // newPinned is host memory that the device reads and writes by itself.

@@ -21,8 +21,11 @@ import (
 // queueSize is the number of operations that may wait between a rank and its stream's goroutine.
 const queueSize = 256
 
-// maxArgs is the size of the largest kernel parameter.
-const maxArgs = 640
+// maxArgs is the size of the largest kernel parameter in the queue, maxParams of any: what every driver takes.
+const (
+	maxArgs   = 640
+	maxParams = 4096
+)
 
 // workspaceBytes is memory of every stream for what a reduction leaves between its two launches.
 const workspaceBytes = 16 << 20
@@ -53,6 +56,8 @@ type stream struct {
 	capturing bool
 
 	landings []landing // downloads that are on their way
+
+	lists chan *adamwArgs // that are not in use
 
 	skip   atomic.Bool // an error waits for Sync
 	mu     sync.Mutex
@@ -93,7 +98,7 @@ type event struct {
 }
 
 func newStream(b *gpu, name string) *stream {
-	s := &stream{b: b, name: name, queue: make(chan op, queueSize), gemms: map[gemmKey]way{}, spare: make(chan []op, 4), runs: runs{maphash.MakeSeed(), map[uint64]*run{}, 0}}
+	s := &stream{b: b, name: name, queue: make(chan op, queueSize), gemms: map[gemmKey]way{}, spare: make(chan []op, 4), lists: make(chan *adamwArgs, maxLists), runs: runs{maphash.MakeSeed(), map[uint64]*run{}, 0}}
 	ready := make(chan struct{})
 	s.ended.Add(1)
 	go s.feed(ready)
