@@ -24,19 +24,32 @@ struct Embedding {
     int vector;
 };
 
-template <class T, int N>
+// A thread has four vectors, those of its place in four runs of blockDim.x, so that four are on their way: first their tokens, then
+// their rows.
+template <class T, class V>
 __device__ void embeddingForward(const Embedding& a) {
-    const long long n = blockIdx.x;
-    const int at = a.tokens[n] - a.start;
-    const T* from = at >= 0 && at < a.table.rows ? row<T>(a.table, at) : nullptr;
-    const T* position = a.positions.data ? row<T>(a.positions, n % a.seq) : nullptr;
-    for (int j = threadIdx.x; j < a.x.cols / N; j += blockDim.x) {
-        Vec<T, N> x = {}, p = {};
-        if (from) x = loadVec<N>(from, j);
-        if (position) p = loadVec<N>(position, j);
+    const int packs = a.x.cols / V::size, step = blockDim.x;
+    const long long item = blockIdx.x * 4LL * step + threadIdx.x;
+    int n[4], j[4], at[4];
+    n[0] = static_cast<int>(item / packs), j[0] = static_cast<int>(item % packs);
 #pragma unroll
-        for (int k = 0; k < N; k++) x.v[k] = round<T>(a.scale * (load(x.v[k]) + load(p.v[k])));
-        storeVec<N>(row<T>(a.x, n), j, x);
+    for (int u = 1; u < 4; u++) n[u] = n[u - 1] + (j[u - 1] + step) / packs, j[u] = (j[u - 1] + step) % packs;
+#pragma unroll
+    for (int u = 0; u < 4; u++) at[u] = n[u] < a.x.rows ? a.tokens[n[u]] - a.start : -1;
+    V x[4], p[4];
+#pragma unroll
+    for (int u = 0; u < 4; u++) {
+        x[u] = at[u] >= 0 && at[u] < a.table.rows ? reinterpret_cast<const V*>(row<T>(a.table, at[u]))[j[u]] : V{};
+        p[u] = a.positions.data && n[u] < a.x.rows ? reinterpret_cast<const V*>(row<T>(a.positions, n[u] % a.seq))[j[u]] : V{};
+    }
+#pragma unroll
+    for (int u = 0; u < 4; u++) {
+        if (n[u] >= a.x.rows) return;
+        float v[V::size];
+#pragma unroll
+        for (int k = 0; k < V::size; k++) v[k] = a.scale * (element(x[u], k) + element(p[u], k));
+        narrow(x[u], v);
+        reinterpret_cast<V*>(row<T>(a.x, n[u]))[j[u]] = x[u];
     }
 }
 
@@ -235,7 +248,13 @@ __device__ void positionsBackward(const Embedding& a) {
     }                                      \
     KERNEL(name);
 #define EMBEDDING(suffix, T)                                                       \
-    EMBEDDING_KERNEL(embedding_forward_##suffix, embeddingForward, T, Embedding)   \
+    extern "C" __global__ void embedding_forward_##suffix(Embedding a) {           \
+        if (a.vector)                                                              \
+            embeddingForward<T, Words<T>>(a);                                      \
+        else                                                                       \
+            embeddingForward<T, One<T>>(a);                                        \
+    }                                                                              \
+    KERNEL(embedding_forward_##suffix);                                            \
     EMBEDDING_KERNEL(positions_backward_##suffix, positionsBackward, T, Embedding) \
     EMBEDDING_KERNEL(embedding_gather_##suffix, embeddingGather, T, EmbeddingGather)
 FOR_TYPES(EMBEDDING)

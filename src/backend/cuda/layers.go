@@ -15,19 +15,24 @@ type embeddingArgs struct {
 	vector              int32
 }
 
-func (s *stream) embedding(kernel string, blocks int, e backend.Embedding) {
+// embedding launches a kernel with a block for each of some positions, or, with none, for every 1024 vectors of X.
+func (s *stream) embedding(kernel string, positions int, e backend.Embedding) {
 	a := embeddingArgs{
 		x: of(e.X), table: of(e.Table), positions: of(e.Positions), tokens: address(e.Tokens), seq: int32(e.SeqLen),
 		start: int32(e.VocabStart), scale: e.Scale,
 	}
 	size := e.X.DType().Size()
 	a.vector = vector(size, a.x, a.table, a.positions)
-	threads := blockThreads(pieces(e.X.Cols(), size, a.vector))
-	enqueue(s, "embedding", kernel+suffix(e.X.DType()), dim{uint32(blocks), 1, 1}, dim{threads, 1, 1}, 0, &a)
+	vectors := pieces(e.X.Cols(), size, a.vector)
+	grid, block := dim{uint32(positions), 1, 1}, dim{blockThreads(vectors), 1, 1}
+	if positions == 0 {
+		grid, block = dim{uint32(ceilDiv(e.X.Rows()*vectors, 4*256)), 1, 1}, threads256
+	}
+	enqueue(s, "embedding", kernel+suffix(e.X.DType()), grid, block, 0, &a)
 }
 
 func (s *stream) EmbeddingForward(e backend.Embedding) {
-	s.embedding("embedding_forward_", e.X.Rows(), e)
+	s.embedding("embedding_forward_", 0, e)
 }
 
 // listed is how many rows of a table, and how many tokens, have place for their lists in the workspace: see tokenListsArgs.
