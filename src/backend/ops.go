@@ -153,6 +153,7 @@ type NormGrad struct {
 	Gain         tensor.Tensor // T [C]
 	Mean, RStd   tensor.Tensor // [N]
 	DGain, DBias tensor.Tensor // [C], accumulated; DBias optional
+	Overwrite    bool          // DGain and DBias, instead: what they hold is not read
 	RMS          bool
 	Mask         NormMask
 }

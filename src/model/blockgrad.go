@@ -9,15 +9,18 @@ import (
 // stream may be one. With weights, gradients of all parameters are added up; without, those of the norms only, and
 // WeightGrads adds the others from c and f.
 func (b *Block) Backward(s backend.Stream, c *Cache, f flow, w *Scratch, weights bool) {
-	add := weights && b.params.accumulates(1+b.layer)
+	add, addNorms := weights && b.params.accumulates(1+b.layer), b.params.accumulatesNorms(1+b.layer)
 	if b.d.recompute == RecomputeFull {
 		b.attend(s, Residual{X: c.X1}, c)
 		b.feed(s, c)
 	}
 	b.mlpBackward(s, c, f, w, weights, add)
+	b.norm2.backward(s, c.X2, w.DY, f.mid, f.out, c.Mean2, c.RStd2, addNorms)
 	b.attentionBackward(s, c, f, w, weights, add)
+	b.norm1.backward(s, c.X1, w.DY, f.in, f.mid, c.Mean1, c.RStd1, addNorms)
 }
 
+// mlpBackward leaves the gradient of what the MLP read in w.DY; so does attentionBackward.
 func (b *Block) mlpBackward(s backend.Stream, c *Cache, f flow, w *Scratch, weights, add bool) {
 	tp, scale := b.d.tp, b.ramp.branch(b.layer)
 	if b.d.recompute == RecomputeSelective {
@@ -33,7 +36,6 @@ func (b *Block) mlpBackward(s backend.Stream, c *Cache, f flow, w *Scratch, weig
 		readerGrad(s, b.fc1, b.fc1Bias, c.Pre, tp.gather(s, b.mlp.kept, c.Y2), add)
 	}
 	b.readerInput(s, b.fc1, c.Pre, w, b.mlp.inGrad)
-	b.norm2.backward(s, c.X2, w.DY, f.mid, f.out, c.Mean2, c.RStd2)
 }
 
 func (b *Block) attentionBackward(s backend.Stream, c *Cache, f flow, w *Scratch, weights, add bool) {
@@ -53,7 +55,6 @@ func (b *Block) attentionBackward(s backend.Stream, c *Cache, f flow, w *Scratch
 		readerGrad(s, b.qkv, b.qkvBias, f.qkv, tp.gather(s, b.attn.kept, c.Y1), add)
 	}
 	b.readerInput(s, b.qkv, f.qkv, w, b.attn.inGrad)
-	b.norm1.backward(s, c.X1, w.DY, f.in, f.mid, c.Mean1, c.RStd1)
 }
 
 // WeightGrads adds the gradients that Backward left out.
@@ -94,24 +95,27 @@ func (b *Block) readerInput(s backend.Stream, weight pair, dy tensor.Tensor, w *
 	b.d.tp.add(s, name, w.DY)
 }
 
-// writerGrad adds the gradients of a writer y = x W^T + b whose output gradient is scale dy, dy [N, C]. The bias, which
+// writerGrad writes, or adds, the gradients of a writer y = x W^T + b whose output gradient is scale dy, dy [N, C]. The bias, which
 // every rank holds, has the whole gradient on every rank.
 func (b *Block) writerGrad(s backend.Stream, weight, bias pair, w *Scratch, dy, x tensor.Tensor, scale float32, add bool) {
 	s.Gemm(backend.Gemm{C: weight.g, A: dy, TransA: true, B: x, Alpha: scale, Accumulate: add})
 	switch {
 	case !bias.g.Present():
 	case scale == 1:
-		s.ColumnSum(bias.g, dy, true)
+		s.ColumnSum(bias.g, dy, add)
+	case !add:
+		s.ColumnSum(bias.g, dy, false)
+		s.Scale(bias.g, scale)
 	default:
 		s.ColumnSum(w.Row, dy, false)
 		s.Axpy(bias.g, w.Row, scale)
 	}
 }
 
-// readerGrad adds the gradients of a reader y = x W^T + b.
+// readerGrad writes, or adds, the gradients of a reader y = x W^T + b.
 func readerGrad(s backend.Stream, weight, bias pair, dy, x tensor.Tensor, add bool) {
 	s.Gemm(backend.Gemm{C: weight.g, A: dy, TransA: true, B: x, Accumulate: add})
 	if bias.g.Present() {
-		s.ColumnSum(bias.g, dy, true)
+		s.ColumnSum(bias.g, dy, add)
 	}
 }

@@ -127,5 +127,5 @@ func (h *Head) ForwardBackward(s backend.Stream, c *HeadCache, targets tensor.Te
 		s.Gemm(backend.Gemm{C: dy.Slice(lo, hi), A: z, B: h.table.w, Alpha: scale})
 	}
 	tp.add(s, "tp head input gradient", w.DY)
-	h.norm.backward(s, c.X, w.DY, dx, tensor.Tensor{}, c.Mean, c.RStd)
+	h.norm.backward(s, c.X, w.DY, dx, tensor.Tensor{}, c.Mean, c.RStd, h.params.accumulatesNorms(h.params.layout.Model.NumLayers+1))
 }

@@ -26,8 +26,8 @@ func (n *norm) forward(s backend.Stream, in Residual, x, y, mean, rstd tensor.Te
 	s.NormForward(op)
 }
 
-// backward writes dx = residual + dnorm(x)^T dy, and adds the gradients of gain and shift. residual may be dx or absent.
-func (n *norm) backward(s backend.Stream, x, dy, dx, residual, mean, rstd tensor.Tensor) {
+// backward writes dx = residual + dnorm(x)^T dy, and the gradients of gain and shift, or adds them. residual may be dx or absent.
+func (n *norm) backward(s backend.Stream, x, dy, dx, residual, mean, rstd tensor.Tensor, add bool) {
 	s.NormBackward(backend.NormGrad{X: x, DY: dy, DX: dx, DResidual: residual, Gain: n.gain.w, Mean: mean, RStd: rstd,
-		DGain: n.gain.g, DBias: n.shift.g, RMS: n.d.rms, Mask: n.ramp.norm})
+		DGain: n.gain.g, DBias: n.shift.g, Overwrite: !add, RMS: n.d.rms, Mask: n.ramp.norm})
 }

@@ -29,7 +29,7 @@ type Params struct {
 	weights, grads *tensor.Memory // grads is nil without gradients
 	gradBlock      *tensor.Memory // what grads shows; nil until it is allocated
 	kept           [][2]int       // element ranges that a backward pass never overwrites: see RenewGrads
-	renewed        []bool         // by group: the next backward pass overwrites the matrices' gradients
+	renewed        []renewed      // by group
 }
 
 // ParamOptions say what NewParams allocates.
@@ -99,7 +99,7 @@ func (p *Params) place() {
 			p.keep(p.offsets[i], p.length)
 		}
 	}
-	p.renewed = make([]bool, l.Model.NumLayers+2)
+	p.renewed = make([]renewed, l.Model.NumLayers+2)
 }
 
 // check refuses layouts that split parameters further than the layers do, as layout.Optimizer does over dp.

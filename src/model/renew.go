@@ -14,15 +14,19 @@ func (p *Params) ZeroGrads(s backend.Stream) {
 	}
 }
 
+// renewed tells whether the next backward pass through a group overwrites gradients: those of matrices and biases, and those of norms,
+// which a split pass leaves earlier.
+type renewed struct{ linear, norms bool }
+
 // RenewGrads is ZeroGrads for when a backward pass through all of the rank's layers follows, and saves a pass over the
-// memory: it fills vectors only, and lets that pass overwrite the gradients of matrices instead of adding to them. Until
-// then those are stale.
+// memory: it fills what tokens and positions embed only, and lets that pass overwrite the other gradients instead of adding to
+// them. Until then those are stale.
 func (p *Params) RenewGrads(s backend.Stream) {
 	if p.grads == nil {
 		return
 	}
 	for i := range p.renewed {
-		p.renewed[i] = true
+		p.renewed[i] = renewed{true, true}
 	}
 	g := p.FlatGrads()
 	for _, k := range p.kept {
@@ -30,18 +34,24 @@ func (p *Params) RenewGrads(s backend.Stream) {
 	}
 }
 
-// accumulates tells whether a backward pass adds to the gradients of a group's matrices, or is the one that overwrites them.
-// It is asked once a pass.
-func (p *Params) accumulates(group int) bool {
-	renewed := p.renewed[group]
-	p.renewed[group] = false
-	return !renewed
+// accumulates tells whether a backward pass adds to the gradients of a group's matrices and biases, or is the one that overwrites
+// them. It is asked once a pass; so is accumulatesNorms.
+func (p *Params) accumulates(group int) bool { return !taken(&p.renewed[group].linear) }
+
+// accumulatesNorms is accumulates for gains and shifts of norms.
+func (p *Params) accumulatesNorms(group int) bool { return !taken(&p.renewed[group].norms) }
+
+// taken is what b was; then it is false.
+func taken(b *bool) bool {
+	was := *b
+	*b = false
+	return was
 }
 
-// overwrites tells whether a shard's gradient comes out of one GEMM that may overwrite: a block's matrix, or the table of
-// the output layer. A table that embeds tokens only gets the rows of the tokens that occur.
+// overwrites tells whether a shard's gradient comes out of operations that may overwrite: all of blocks and norms, and the table of
+// the output layer. A table that embeds tokens or positions only gets the rows of those that occur.
 func overwrites(l layout.Layout, s Shard) bool {
-	if s.Role == arch.Reader || s.Role == arch.Writer {
+	if s.Role == arch.Reader || s.Role == arch.Writer || s.Role == arch.Gain || s.Role == arch.Shift {
 		return true
 	}
 	return s.Name == outputTable(l.Model) && s.Group == outputGroup(l)

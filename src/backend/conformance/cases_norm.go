@@ -124,7 +124,8 @@ func caseNormBackward(l *lab) {
 	}
 }
 
-// normBackward: variant 0 plain, 1 with a residual gradient, 2 with it in DX, 3 with DY in DX. RMSNorm has no bias.
+// normBackward: variant 0 plain, 1 with a residual gradient, 2 with it in DX, 3 with DY in DX. RMSNorm has no bias. 1 and 2 overwrite the
+// gradients of gain and bias.
 func (l *lab) normBackward(s shape, mask backend.NormMask, rms bool, variant int) {
 	x, gain := l.in("x", s.rows, s.cols, s.ld), l.inVec("gain", s.cols)
 	c := normCaseOf(s.cols, mask, 1e-3, rms)
@@ -133,15 +134,22 @@ func (l *lab) normBackward(s shape, mask backend.NormMask, rms bool, variant int
 		_, mu, r := norm(c, x.val[i*s.cols:][:s.cols], gain.val, nil)
 		means[i], rstds[i] = float64(float32(mu)), float64(float32(r))
 	}
-	dgain := l.inoutVec32("dgain", s.cols)
+	overwrite := variant == 1 || variant == 2
+	sums := func(name string) *buf {
+		if overwrite {
+			return l.outVec32(name, s.cols)
+		}
+		return l.inoutVec32(name, s.cols)
+	}
+	dgain := sums("dgain")
 	a := backend.NormGrad{
-		X: x.view, Gain: gain.view, RStd: l.vector("rstd", read, tensor.F32, rstds, s.rows).view, DGain: dgain.view, RMS: rms, Mask: mask,
+		X: x.view, Gain: gain.view, RStd: l.vector("rstd", read, tensor.F32, rstds, s.rows).view, DGain: dgain.view, Overwrite: overwrite, RMS: rms, Mask: mask,
 	}
 	var dbias, dy, dx *buf
 	if !rms {
 		a.Mean = l.vector("mean", read, tensor.F32, means, s.rows).view
 		if variant != 1 {
-			dbias = l.inoutVec32("dbias", s.cols)
+			dbias = sums("dbias")
 			a.DBias = dbias.view
 		}
 	}
@@ -167,8 +175,8 @@ func (l *lab) normBackward(s shape, mask backend.NormMask, rms bool, variant int
 	l.run(func(st backend.Stream) { st.NormBackward(a) })
 
 	var wantDX []float64
-	wantGain := append([]float64(nil), dgain.val...)
-	wantBias := make([]float64, s.cols)
+	wantGain, wantBias := make([]float64, s.cols), make([]float64, s.cols)
+	copy(wantGain, dgain.val) // nothing where it is overwritten
 	if dbias != nil {
 		copy(wantBias, dbias.val)
 	}

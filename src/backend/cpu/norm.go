@@ -160,6 +160,12 @@ func runNormBackward(w *worker, t *task) {
 	if lo, hi = w.part(cols, 16); lo == hi {
 		return
 	}
+	if a.Overwrite {
+		clear(a.DGain.F32()[lo:hi])
+		if a.DBias.Present() {
+			clear(a.DBias.F32()[lo:hi])
+		}
+	}
 	for p := range parts {
 		sums := partial[p*stride:]
 		k.axpy(a.DGain.F32()[lo:hi], sums[lo:hi], 1)

@@ -140,6 +140,6 @@ func (s *stream) normParameters(n backend.NormGrad) {
 
 func (s *stream) addNormParts(n backend.NormGrad, partial uintptr, parts int) {
 	s.addParts("norm gradient", addPartsArgs{
-		partial: partial, out: address(n.DGain), second: address(n.DBias), parts: int32(parts), cols: int32(n.X.Cols()), accumulate: 1,
+		partial: partial, out: address(n.DGain), second: address(n.DBias), parts: int32(parts), cols: int32(n.X.Cols()), accumulate: boolean(!n.Overwrite),
 	})
 }
