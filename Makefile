@@ -42,6 +42,7 @@ test-cuda: setup ## everything of CUDA that needs no GPU: the emulator itself, t
 	$(GO) vet -tags cuda ./src/backend/cuda ./src/comm/nccl && \
 	fast=$$PWD/build/cuda/emu/fast/libcuda.so.1 checked=$$PWD/build/cuda/emu/checked/libcuda.so.1 test='$(GO) test -count=1 -tags cuda -timeout 15m' && \
 	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_CUBLASLT=$${fast%cuda.so.1}cublasLt.so.13 CAMBIUM_EMU_SEED=7 $$test ./src/backend/cuda && \
+	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_EMU_SM=90 CAMBIUM_EMU_SEED=2 $$test -short -run 'Wgmma|Conformance/(Gemm|Attention).*16,_aligned' ./src/backend/cuda && \
 	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_EMU_SEED=3 $$test -run Device ./src/bench ./src/cmd/cambium/doctor ./src/comm/staged ./tests/layouts && \
 	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_NCCL=$${fast%cuda.so.1}nccl.so.2 CAMBIUM_EMU_DEVICES=8 CAMBIUM_EMU_SEED=5 $$test -run 'Conformance|NCCL|Refused|Wrong|Differ' ./src/comm/nccl ./tests/layouts && \
 	CAMBIUM_CUDA_DRIVER=$$checked CAMBIUM_EMU_THREADS=1 $$test -short -run '(TestConformance|Missing)/^([A-Za-z]+|Gemm_in_bf16|.*_in_bf16,_aligned)$$' ./src/backend/cuda && \

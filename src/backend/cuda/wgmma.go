@@ -52,6 +52,10 @@ func (b *gpu) wgmma(c *gemmCall) bool {
 	if b.capability != 90 || c.in.Size() != 2 || c.k == 0 || c.act != actNone && (c.out == tensor.F32 || c.accumulate != 0) {
 		return false
 	}
+	switch form := c.form(); {
+	case form == "tt", c.act == actGelu && form != "nt", c.act == actGeluGrad && form == "tn":
+		return false // not a form that training has
+	}
 	if int(c.n)*c.out.Size()%16 != 0 || c.bias%4 != 0 {
 		return false // pairs of columns, pieces of 16 bytes
 	}
