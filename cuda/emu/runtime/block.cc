@@ -124,6 +124,7 @@ std::string threadName(const Thread& t) {
 void yield(BlockRun* b, Thread* t) {
     Thread* n = next(b, t);
     if (!n) deadlock(b);
+    if (n == t) return;
     runThread(b, t->fiber, n);
     place = &t->place;
     b->running = t;

@@ -134,6 +134,7 @@ void tensorFetch(void* tile, const void* map, int x, int y, uint64_t* barrier) {
     const void* site = __builtin_return_address(0);
     checkTile(tile, site);
     currentBlock->fetches.push_back({tile, matrix(map, site), x, y, barrier, site});
+    settle(currentBlock, barrier);
 }
 
 void tensorWrite(const void* map, int x, int y, const void* tile, TensorWrite how) {
