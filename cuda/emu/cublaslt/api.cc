@@ -232,6 +232,7 @@ CUBLASLT_API int cublasLtMatmul(void*, const Desc* d, const float* alpha, const 
         return refuse("a bias that lies badly");
     if (d->epilogue == kGeluGradient && (!aligned(d->aux, 16) || !inDevice(d->aux, {out->type, out->rows, out->cols, d->auxLd})))
         return refuse("an auxiliary matrix that lies badly");
+    if (d->epilogue == kGeluGradient && d->aux == pd) return refuse("D over the auxiliary matrix, for which an H200 gives wrong numbers");
     auto p = std::make_unique<Product>(Product{*d, *a, *b, *out, pa, pb, pd, *alpha, *beta, algo.parts});
     if (launchHost(stream, capturing(stream) ? runAgain : run, p.get())) return kExecutionFailed;
     p.release();
