@@ -15,7 +15,7 @@ cxx=${CXX:-g++}
 tls=
 [ "$(uname -m)" = x86_64 ] && tls=-mtls-dialect=gnu2
 # Products are rounded before they are added to, as __dmul_rn and its like promise.
-flags="-std=c++20 -O2 -g -ffp-contract=off -Wall -Wextra -fPIC -fvisibility=hidden $tls ${CAMBIUM_EMU_CXXFLAGS:-}"
+flags="-std=c++20 -O2 -g -ffp-contract=off -Wall -Wextra -fPIC -fvisibility=hidden -Wno-psabi $tls ${CAMBIUM_EMU_CXXFLAGS:-}"
 kernels=
 if [ "$kind" = checked ]; then
     flags="$flags -DEMU_CHECKED"
