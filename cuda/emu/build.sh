@@ -15,7 +15,10 @@ cxx=${CXX:-g++}
 tls=
 [ "$(uname -m)" = x86_64 ] && tls=-mtls-dialect=gnu2
 # Products are rounded before they are added to, as __dmul_rn and its like promise.
-flags="-std=c++20 -O2 -g -ffp-contract=off -Wall -Wextra -fPIC -fvisibility=hidden -Wno-psabi $tls ${CAMBIUM_EMU_CXXFLAGS:-}"
+# The library runs where it is built: conversions of fp16 by the processor, where it has them.
+half=
+grep -qw f16c /proc/cpuinfo 2>/dev/null && half=-mf16c
+flags="-std=c++20 -O2 -g -ffp-contract=off -Wall -Wextra -fPIC -fvisibility=hidden -Wno-psabi $tls $half ${CAMBIUM_EMU_CXXFLAGS:-}"
 kernels=
 if [ "$kind" = checked ]; then
     flags="$flags -DEMU_CHECKED"

@@ -101,7 +101,7 @@ func TestAGrowingRunOnDevices(t *testing.T) {
 // after a growth to other grids.
 func TestGraphsOnDevicesChangeNoBit(t *testing.T) {
 	needDevice(t)
-	scale := []string{"train.train_iters=6", "precision.initial_loss_scale=4194304", "precision.loss_scale_window=2", "precision.hysteresis=1", onDevices}
+	scale := []string{"train.train_iters=6", "train.global_batch_size=4", "precision.initial_loss_scale=4194304", "precision.loss_scale_window=2", "precision.hysteresis=1", onDevices}
 	both := func(name string, cfg func(dir string) *config.Run) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("CAMBIUM_GRAPHS", "off")
@@ -122,6 +122,7 @@ func TestGraphsOnDevicesChangeNoBit(t *testing.T) {
 	}
 	both("a loss scale", func(dir string) *config.Run { return configure(t, dir, "gpt2", "fp16", one, scale...) })
 	both("a growth", func(dir string) *config.Run {
-		return grow(t, dir, 2, "bf16", "mask", []string{"{}", "{tensor_model_parallel_size: 2}", "{pipeline_model_parallel_size: 2}"}, onDevices)
+		return grow(t, dir, 2, "bf16", "mask", []string{"{}", "{tensor_model_parallel_size: 2}", "{pipeline_model_parallel_size: 2}"},
+			"train.train_iters=5", "train.global_batch_size=4", onDevices)
 	})
 }

@@ -87,7 +87,7 @@ void warpCollective(unsigned mask, void* mine, WarpOp op, const char* what) {
         }
         if (!slot) fault(t->site, "more than 4 warp collectives with different masks at a time");
         *slot = {mask, 0, op, what};
-    } else if (slot->op != op || strcmp(slot->what, what) != 0) {
+    } else if (slot->op != op || (slot->what != what && strcmp(slot->what, what) != 0)) {
         fault(t->site, "%s while other lanes of the warp are in %s", what, slot->what);
     }
     slot->arrived |= bit;

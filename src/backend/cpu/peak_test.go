@@ -2,11 +2,12 @@ package cpu
 
 import "testing"
 
-func TestPeakGrowsWithTheLevel(t *testing.T) {
+// Vectors are faster than none; not each level than the one before: some processors (Zen 4) take 512 bits in two halves.
+func TestVectorsHaveThePeak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("timing")
 	}
-	last := 0.0
+	portable := 0.0
 	for _, level := range []string{"portable", "avx2", "avx512"} {
 		if (Options{Level: level}).Check() != nil {
 			continue
@@ -17,10 +18,12 @@ func TestPeakGrowsWithTheLevel(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("%s: %.1f GFLOP/s", level, peak/1e9)
-		if peak < last || peak < 1e8 || peak > 1e13 {
-			t.Errorf("%s: %.3g FLOP/s after %.3g", level, peak, last)
+		if peak < portable || peak < 1e8 || peak > 1e13 {
+			t.Errorf("%s: %.3g FLOP/s, portable %.3g", level, peak, portable)
 		}
-		last = peak
+		if level == "portable" {
+			portable = peak
+		}
 	}
 	if _, err := MeasurePeak(0); err == nil {
 		t.Error("0 workers have a peak")
