@@ -60,9 +60,8 @@ bool supported(const Desc& d, const Layout& a, const Layout& b, const Layout& c)
     const bool half = (a.type == kF16 || a.type == kBF16) && a.type == b.type;
     if (!half || (c.type != a.type && c.type != kF32)) return false;
     if (c.type == kF32 && d.epilogue != kPlain) return false;
-    if (d.epilogue == kGeluGradient && (!d.aux || d.auxLd % 8 || d.auxLd < static_cast<int64_t>(c.rows))) return false;
     if (d.epilogue == kBias && !d.bias) return false;
-    return d.epilogue == kPlain || d.epilogue == kBias || d.epilogue == kGeluGradient;
+    return d.epilogue == kPlain || d.epilogue == kBias;
 }
 
 bool shaped(const Desc& d, const Layout& a, const Layout& b, const Layout& c) {
@@ -157,8 +156,6 @@ CUBLASLT_API int cublasLtMatmulDescSetAttribute(Desc* d, int attribute, const vo
         case 4: return take(&d->transB);
         case 7: return take(&d->epilogue);
         case 8: return take(&d->bias);
-        case 11: return take(&d->aux);
-        case 12: return take(&d->auxLd);
     }
     return refuse("an attribute that the stand-in lacks");
 }
@@ -230,9 +227,6 @@ CUBLASLT_API int cublasLtMatmul(void*, const Desc* d, const float* alpha, const 
     if (!inDevice(pa, *a) || !inDevice(pb, *b) || !inDevice(pd, *out)) return refuse("an operand outside of device memory");
     if (d->epilogue == kBias && (!aligned(d->bias, 16) || !inDevice(d->bias, {out->type, out->rows, 1, static_cast<int64_t>(out->rows)})))
         return refuse("a bias that lies badly");
-    if (d->epilogue == kGeluGradient && (!aligned(d->aux, 16) || !inDevice(d->aux, {out->type, out->rows, out->cols, d->auxLd})))
-        return refuse("an auxiliary matrix that lies badly");
-    if (d->epilogue == kGeluGradient && d->aux == pd) return refuse("D over the auxiliary matrix, for which an H200 gives wrong numbers");
     auto p = std::make_unique<Product>(Product{*d, *a, *b, *out, pa, pb, pd, *alpha, *beta, algo.parts});
     if (launchHost(stream, capturing(stream) ? runAgain : run, p.get())) return kExecutionFailed;
     p.release();

@@ -9,7 +9,7 @@ namespace cublaslt {
 
 enum Status { kSuccess = 0, kNotInitialized = 1, kInvalidValue = 7, kExecutionFailed = 13, kNotSupported = 15 };
 enum Type { kF32 = 0, kF16 = 2, kBF16 = 14 };
-enum Epilogue { kPlain = 1, kBias = 4, kGeluGradient = 192 };
+enum Epilogue { kPlain = 1, kBias = 4 };
 enum Reduction { kInPlace = 1, kComputeType = 2, kOutputType = 4 };
 
 // Layout is a column-major matrix: element (i, j) is at i + j ld.
@@ -22,8 +22,6 @@ struct Layout {
 struct Desc {
     int transA = 0, transB = 0, epilogue = kPlain;
     const void* bias = nullptr;
-    void* aux = nullptr;
-    int64_t auxLd = 0;
 };
 
 struct Preference {

@@ -1,5 +1,4 @@
 // The arithmetic: sums in fp32, in order of the inner dimension, and one rounding at the end.
-#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -41,12 +40,6 @@ std::vector<float> widen(const Layout& l, const void* data, bool innerIsRows) {
     return out;
 }
 
-// The derivative of the tanh form of GELU.
-float geluGradient(float z) {
-    const float u = 0.7978845608f * (z + 0.044715f * z * z * z), t = std::tanh(u);
-    return 0.5f * (1.0f + t) + 0.5f * z * (1.0f - t * t) * 0.7978845608f * (1.0f + 3.0f * 0.044715f * z * z);
-}
-
 }  // namespace
 
 size_t typeSize(int type) { return type == kF32 ? 4 : type == kF16 || type == kBF16 ? 2 : 0; }
@@ -66,8 +59,6 @@ void multiply(const Product& p) {
             float z = p.alpha * sum;
             if (p.beta != 0) z += p.beta * read(p.d.type, p.pd, at);
             if (p.desc.epilogue == kBias) z += read(p.d.type, p.desc.bias, i);
-            if (p.desc.epilogue == kGeluGradient)
-                z *= geluGradient(read(p.d.type, p.desc.aux, i + j * static_cast<uint64_t>(p.desc.auxLd)));
             write(p.d.type, p.pd, at, z);
         }
 }

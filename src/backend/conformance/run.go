@@ -55,14 +55,6 @@ func RunOnly(t *testing.T, open func(t *testing.T) backend.Backend, names ...str
 	run(t, open, 2, names...)
 }
 
-// RunLibrary is RunOnly for GEMMs that a vendor's library may do: its derivative of GELU may be off by one rounding to 16 bits more.
-func RunLibrary(t *testing.T, open func(t *testing.T) backend.Backend, names ...string) {
-	run(t, func(t *testing.T) backend.Backend { return lenient{open(t)} }, 2, names...)
-}
-
-// lenient marks a backend for RunLibrary.
-type lenient struct{ backend.Backend }
-
 // Fingerprints is Run, with nothing aligned, that also returns a hash of all results of every case: two backends that must
 // agree bit by bit (the same processor with another number of workers) have the same.
 func Fingerprints(t *testing.T, open func(t *testing.T) backend.Backend) map[string]uint64 {

@@ -26,12 +26,12 @@ func TestConformance(t *testing.T) { conformance.Run(t, opened(gemmOwn)) }
 
 func TestGemmsByLibraryConform(t *testing.T) {
 	needLibrary(t)
-	conformance.RunLibrary(t, opened(gemmBlas), "Gemm", "GemmActivations")
+	conformance.RunOnly(t, opened(gemmBlas), "Gemm", "GemmActivations")
 }
 
 func TestGemmsByTimeConform(t *testing.T) {
 	needLibrary(t)
-	conformance.RunLibrary(t, func(t *testing.T) backend.Backend {
+	conformance.RunOnly(t, func(t *testing.T) backend.Backend {
 		b := opened(gemmAuto)(t)
 		b.(*gpu).tuning = tuning{1, 1} // on the emulated driver too
 		return b

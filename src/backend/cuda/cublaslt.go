@@ -14,8 +14,8 @@ package cuda
 //     SUCCESS = 0, NOT_SUPPORTED = 15,
 //     OP_N = 0, OP_T = 1,
 //     R_32F = 0, R_16F = 2, R_16BF = 14, COMPUTE_32F = 68,
-//     DESC_TRANSA = 3, DESC_TRANSB = 4, DESC_EPILOGUE = 7, DESC_BIAS_POINTER = 8, DESC_AUX_POINTER = 11, DESC_AUX_LD = 12,
-//     EPILOGUE_BIAS = 4, EPILOGUE_AUX = 128,
+//     DESC_TRANSA = 3, DESC_TRANSB = 4, DESC_EPILOGUE = 7, DESC_BIAS_POINTER = 8,
+//     EPILOGUE_BIAS = 4,
 //     PREF_WORKSPACE = 1, PREF_REDUCTIONS = 3, PREF_ALIGNMENT_A = 5,
 //     REDUCTION_COMPUTE_TYPE = 2,
 //     MOST = 8,
@@ -71,7 +71,7 @@ package cuda
 // // A product D = epilogue(alpha op(A) op(B) + beta C) of column-major matrices, C in D's place.
 // typedef struct {
 //     uint64_t rows[3], cols[3]; // of A, B and D as they are stored
-//     int64_t ld[3], auxLd;
+//     int64_t ld[3];
 //     int type[3], transA, transB, epilogue, alignment;
 //     uint64_t workspace;
 // } product;
@@ -99,8 +99,6 @@ package cuda
 //     if (!r) r = t->cublasLtMatmulDescSetAttribute(p->desc, DESC_TRANSB, &ops[1], sizeof ops[1]);
 //     if (!r) r = t->cublasLtMatmulDescSetAttribute(p->desc, DESC_EPILOGUE, &x->epilogue, sizeof x->epilogue);
 //     if (!r && x->epilogue & EPILOGUE_BIAS) r = t->cublasLtMatmulDescSetAttribute(p->desc, DESC_BIAS_POINTER, &aligned, sizeof aligned);
-//     if (!r && x->epilogue & EPILOGUE_AUX) r = t->cublasLtMatmulDescSetAttribute(p->desc, DESC_AUX_POINTER, &aligned, sizeof aligned);
-//     if (!r && x->epilogue & EPILOGUE_AUX) r = t->cublasLtMatmulDescSetAttribute(p->desc, DESC_AUX_LD, &x->auxLd, sizeof x->auxLd);
 //     for (int i = 0; i < 3 && !r; i++) r = t->cublasLtMatrixLayoutCreate(&p->layout[i], x->type[i], x->rows[i], x->cols[i], x->ld[i]);
 //     return r;
 // }
@@ -132,11 +130,10 @@ package cuda
 //     return r;
 // }
 //
-// static int multiply(blasTable *t, handle h, blasPlan *p, int which, float alpha, float beta, size_t a, size_t b, size_t d, size_t bias, size_t aux,
+// static int multiply(blasTable *t, handle h, blasPlan *p, int which, float alpha, float beta, size_t a, size_t b, size_t d, size_t bias,
 //                     size_t workspace, size_t bytes, void *stream) {
 //     int r = SUCCESS;
 //     if (p->epilogue & EPILOGUE_BIAS) r = t->cublasLtMatmulDescSetAttribute(p->desc, DESC_BIAS_POINTER, &bias, sizeof bias);
-//     if (!r && p->epilogue & EPILOGUE_AUX) r = t->cublasLtMatmulDescSetAttribute(p->desc, DESC_AUX_POINTER, &aux, sizeof aux);
 //     if (r) return r;
 //     return t->cublasLtMatmul(h, p->desc, &alpha, (void *)a, p->layout[0], (void *)b, p->layout[1], &beta, (void *)d, p->layout[2], (void *)d, p->layout[2],
 //                              &p->found[which].algo, (void *)workspace, bytes, stream);
@@ -251,9 +248,8 @@ func (l *blas) check(r C.int) error {
 
 // What a product does with its result, as the library numbers it.
 const (
-	epiloguePlain    = 1
-	epilogueBias     = C.EPILOGUE_BIAS
-	epilogueGeluGrad = 64 | C.EPILOGUE_AUX
+	epiloguePlain = 1
+	epilogueBias  = C.EPILOGUE_BIAS
 )
 
 // blasAlign is the alignment of every operand in bytes that the library may count on, and blasWorkspace the memory of a stream that it may use:
@@ -278,7 +274,7 @@ func blasType(d tensor.DType) C.int {
 func (l *blas) plan(c *gemmCall, epilogue int) (*C.blasPlan, error) {
 	x := C.product{
 		rows: [3]C.uint64_t{C.uint64_t(c.b.cols), C.uint64_t(c.a.cols), C.uint64_t(c.n)}, cols: [3]C.uint64_t{C.uint64_t(c.b.rows), C.uint64_t(c.a.rows), C.uint64_t(c.m)},
-		ld: [3]C.int64_t{C.int64_t(c.b.ld), C.int64_t(c.a.ld), C.int64_t(c.c.ld)}, auxLd: C.int64_t(c.pre.ld),
+		ld:     [3]C.int64_t{C.int64_t(c.b.ld), C.int64_t(c.a.ld), C.int64_t(c.c.ld)},
 		_type:  [3]C.int{blasType(c.in), blasType(c.in), blasType(c.out)},
 		transA: C.int(c.transB), transB: C.int(c.transA), epilogue: C.int(epilogue), alignment: blasAlign, workspace: blasWorkspace,
 	}
@@ -292,13 +288,13 @@ func (l *blas) freePlan(p *C.blasPlan) { C.planFree(l.t, p) }
 // algorithms is how many of them a plan has, best first as the library believes.
 func algorithms(p *C.blasPlan) int { return int(p.count) }
 
-// multiply enqueues a call by one of its plan's algorithms. aux is the pre-activation for an epilogue that reads it.
+// multiply enqueues a call by one of its plan's algorithms.
 func (l *blas) multiply(s *stream, p *C.blasPlan, which int, c *gemmCall, to view) error {
 	beta := float32(0)
 	if c.accumulate != 0 {
 		beta = 1
 	}
-	return l.check(C.multiply(l.t, l.h, p, C.int(which), C.float(c.alpha), C.float(beta), C.size_t(c.b.data), C.size_t(c.a.data), C.size_t(to.data), C.size_t(c.bias), C.size_t(c.pre.data),
+	return l.check(C.multiply(l.t, l.h, p, C.int(which), C.float(c.alpha), C.float(beta), C.size_t(c.b.data), C.size_t(c.a.data), C.size_t(to.data), C.size_t(c.bias),
 		C.size_t(s.blasSpace.Device), blasWorkspace, rawStream(s.cu)))
 }
 

@@ -30,9 +30,6 @@ import (
 // tensorMap is CUtensorMap: a matrix as TMA sees it, and the box that it moves.
 type tensorMap [16]uint64
 
-// box is what one TMA instruction moves: 128 bytes of so many rows.
-type box struct{ rows int }
-
 // tensorMaps remembers maps: those of a training step are the same in every step.
 type tensorMaps struct {
 	mu    sync.Mutex
