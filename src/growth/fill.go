@@ -147,17 +147,11 @@ func (e *engine) mean(t arch.Tensor, other int) (float32, error) {
 
 // means are those of all indices of the other axis that the rank holds: sums in fp64, in the order of the hidden dims.
 func (e *engine) means(t arch.Tensor, w held) ([]float32, error) {
-	d0 := e.Plan.From.HiddenSize
-	old := w.box
-	for d, a := range t.Axes {
-		if a == arch.Hidden {
-			old = old.Narrow(d, 0, d0)
-		}
-	}
+	d0, old := e.Plan.From.HiddenSize, e.oldDims(t, w.box)
 	byRow := len(t.Axes) == 2 && t.Axes[1] == arch.Hidden
 	n := old.Volume() / d0
 	sums := make([]float64, n)
-	rows := max(e.Staging/tensor.F32.Size()/(old.Volume()/(old.Hi[0]-old.Lo[0])), 1)
+	rows := e.chunk(old) * (old.Hi[0] - old.Lo[0]) / old.Volume()
 	for lo := old.Lo[0]; lo < old.Hi[0]; lo += rows {
 		part := old.Narrow(0, lo, min(lo+rows, old.Hi[0]))
 		values, err := e.download(w.view(part))
@@ -179,6 +173,16 @@ func (e *engine) means(t arch.Tensor, w held) ([]float32, error) {
 	return out, nil
 }
 
+// oldDims is what a box of a parameter has of the old hidden dims.
+func (e *engine) oldDims(t arch.Tensor, box layout.Box) layout.Box {
+	for d, a := range t.Axes {
+		if a == arch.Hidden {
+			box = box.Narrow(d, 0, e.Plan.From.HiddenSize)
+		}
+	}
+	return box
+}
+
 // meansChunk is the largest number of elements that means downloads at a time.
 func (e *engine) meansChunk() int {
 	n := 0
@@ -187,7 +191,8 @@ func (e *engine) meansChunk() int {
 			continue
 		}
 		for _, p := range e.newW.Parts(i) {
-			n = max(n, min(p.Box.Volume(), e.chunk(p.Box)))
+			old := e.oldDims(t, p.Box)
+			n = max(n, min(old.Volume(), e.chunk(old)))
 		}
 	}
 	return n
