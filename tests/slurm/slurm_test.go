@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -158,9 +159,19 @@ func TestAJobThatLosesANodeIsStartedAgainAndFinishesAsIfNothingHadHappened(t *te
 		t.Fatal(err)
 	}
 	second := strings.Fields(string(node))[1]
-	for _, state := range []string{"State=DOWN", "State=RESUME"} { // the others' jobs may want it
-		if out, err := exec.Command("scontrol", "update", "NodeName="+second, state, "Reason=test").CombinedOutput(); err != nil {
-			t.Fatalf("scontrol update: %v\n%s", err, out)
+	update := func(state string) error {
+		if out, err := exec.Command("scontrol", "update", "NodeName="+second, "State="+state, "Reason=test").CombinedOutput(); err != nil {
+			return fmt.Errorf("scontrol update State=%s: %w\n%s", state, err, out)
+		}
+		return nil
+	}
+	if err := update("DOWN"); err != nil {
+		t.Fatal(err)
+	}
+	// The others' jobs may want it. A node that has registered again in between is back already, and Slurm refuses to resume it.
+	if err := update("RESUME"); err != nil {
+		if state, _ := exec.Command("scontrol", "show", "node", second).Output(); !bytes.Contains(state, []byte("State=")) || bytes.Contains(state, []byte("DOWN")) {
+			t.Fatalf("%v\n%s", err, state)
 		}
 	}
 	j.ends("COMPLETED")
