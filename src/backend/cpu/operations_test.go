@@ -1,6 +1,7 @@
 package cpu_test
 
 import (
+	"math"
 	"runtime"
 	"testing"
 
@@ -148,18 +149,30 @@ func TestNoOperationAllocatesOnceItHasRun(t *testing.T) {
 		for range 3 {
 			w.step(t)
 		}
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		const steps = 20
-		for range steps {
-			w.step(t)
+		// An operation that allocates does so in every step of every window. The runtime's own allocations (a waiter's record when
+		// goroutines park and wake on different processors) come and go with the load of the machine: the best window counts.
+		const windows, steps = 5, 20
+		fewest := uint64(math.MaxUint64)
+		for range windows {
+			fewest = min(fewest, mallocs(func() {
+				for range steps {
+					w.step(t)
+				}
+			}))
 		}
-		runtime.ReadMemStats(&after)
-		// The runtime itself allocates a little now and then; one allocation an operation would be hundreds.
-		if n := after.Mallocs - before.Mallocs; n > steps {
-			t.Errorf("%d workers: %d allocations in %d steps of %d operations", workers, n, steps, len(w.ops))
+		if fewest >= steps {
+			t.Errorf("%d workers: at least %d allocations in %d steps of %d operations", workers, fewest, steps, len(w.ops))
 		}
 	}
+}
+
+// mallocs is the number of objects that the whole program allocates on the heap while f runs.
+func mallocs(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.Mallocs - before.Mallocs
 }
 
 // TestScratchMemoryIsCountedAndStays: what operations need beside their operands is told apart from what was allocated, and
