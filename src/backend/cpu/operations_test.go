@@ -59,6 +59,7 @@ func newWorld(t *testing.T, workers int) *world {
 	adams := []backend.AdamW{adam, adam} // a list of one's own, as the optimizer has it
 	adams[1].BirthRow, adams[1].BirthCol, adams[1].Out = birthRow, birthCol, half
 	mask := backend.NormMask{Old: 30, V: 0.5, Divisor: c}
+	bothStats := stats.Reshape(2, n, 3)
 	w.ops = []func(){
 		func() { s.Fill(x, 0.5) },
 		func() { s.Fill(qkv, 0.1) },
@@ -93,7 +94,7 @@ func newWorld(t *testing.T, workers int) *world {
 			s.CrossEntropyStats(backend.CrossEntropyStats{Logits: logits, Targets: ids, Stats: stats.Slice(0, n), VocabStart: 40, Vocab: 120})
 		},
 		func() {
-			s.CrossEntropyFinish(backend.CrossEntropyFinish{Logits: logits, Targets: ids, Stats: stats.Reshape(2, n, 3), Loss: rows,
+			s.CrossEntropyFinish(backend.CrossEntropyFinish{Logits: logits, Targets: ids, Stats: bothStats, Loss: rows,
 				VocabStart: 40, Vocab: 120, GradScale: 1})
 		},
 		func() { s.AdamW(adams[:1]...) },
