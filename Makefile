@@ -38,16 +38,7 @@ emulator: ## build/cuda/emu: a libcuda.so.1 that runs the kernels on the process
 
 test-cuda: setup ## everything of CUDA that needs no GPU: the emulator itself, the backend on it, with delayed streams and with checks (SHORT=-short: fewer sizes)
 	@if ! command -v g++ >/dev/null; then echo 'test-cuda: skipped: no g++ (Debian package g++)'; exit 0; fi; \
-	$(MAKE) --no-print-directory emulator && env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && \
-	$(GO) vet -tags cuda ./src/backend/cuda ./src/comm/nccl && $(GO) tool -modfile=tools.mod staticcheck -tags cuda ./src/backend/cuda ./src/comm/nccl && \
-	fast=$$PWD/build/cuda/emu/fast/libcuda.so.1 checked=$$PWD/build/cuda/emu/checked/libcuda.so.1 test='$(GO) test -count=1 -tags cuda -timeout 15m' && \
-	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_CUBLASLT=$${fast%cuda.so.1}cublasLt.so.13 CAMBIUM_EMU_SEED=7 $$test $(SHORT) ./src/backend/cuda && \
-	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_EMU_SM=90 CAMBIUM_EMU_SEED=2 $$test -short -run 'Wgmma|Conformance/(Gemm|Attention).*16,_aligned' ./src/backend/cuda && \
-	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_EMU_SEED=3 $$test -run Device ./src/bench ./src/cmd/cambium/doctor ./src/comm/staged ./tests/layouts && \
-	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM_NCCL=$${fast%cuda.so.1}nccl.so.2 CAMBIUM_EMU_DEVICES=8 CAMBIUM_EMU_SEED=5 $$test -run 'Conformance|NCCL|Refused|Wrong|Differ' ./src/comm/nccl ./tests/layouts && \
-	CAMBIUM_CUDA_DRIVER=$$checked CAMBIUM_EMU_THREADS=1 $$test -short -run '(TestConformance|Missing)/^([A-Za-z]+|Gemm_in_bf16|.*_in_bf16,_aligned)$$' ./src/backend/cuda && \
-	$(GO) build -tags cuda -o build/cuda/cambium ./src/cmd/cambium && $(GO) test -c -tags cuda -o build/cuda/conformance ./src/backend/cuda && \
-	CAMBIUM_CUDA_DRIVER=$$fast CAMBIUM=build/cuda/cambium CONFORMANCE=build/cuda/conformance bench/gpu/run.sh build/cuda/tiny --tiny
+	$(MAKE) --no-print-directory emulator && GO=$(GO) SHORT=$(SHORT) cuda/test.sh
 
 .PHONY: setup
 setup:
