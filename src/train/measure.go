@@ -70,22 +70,14 @@ func Measure(ctx context.Context, cfg *config.Run, world comm.World, o MeasureOp
 	return m, nil
 }
 
-func (j *job) measure(world comm.Communicator, options MeasureOptions, m *Measurement) (err error) {
+func (j *job) measure(world comm.Communicator, options MeasureOptions, m *Measurement) error {
 	if err := j.meet(world); err != nil {
 		return err
 	}
-	r, err := j.newRank(world)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closeErr := r.close(); err == nil {
-			err = closeErr
-		}
-	}()
-	if err := r.enter(); err != nil {
-		return err
-	}
+	return j.withRank(world, func(r *rank) error { return r.measure(options, m) })
+}
+
+func (r *rank) measure(options MeasureOptions, m *Measurement) error {
 	var busy, wall float64
 	for i := range options.Warmup + options.Steps {
 		begin, used := time.Now(), processorTime()
@@ -94,7 +86,7 @@ func (j *job) measure(world comm.Communicator, options MeasureOptions, m *Measur
 			return err
 		}
 		if o.stop {
-			return context.Cause(j.ctx)
+			return context.Cause(r.ctx)
 		}
 		b, w, err := r.busy(begin)
 		if err != nil {
@@ -115,15 +107,16 @@ func (j *job) measure(world comm.Communicator, options MeasureOptions, m *Measur
 	}
 	used := r.backend.Usage()
 	most := []float64{float64(used.Peak + used.Scratch)}
-	if err := world.Reduce("peak memory", comm.Max, most); err != nil || !r.leads() {
+	if err := r.world.Reduce("peak memory", comm.Max, most); err != nil || !r.leads() {
 		return err
 	}
-	m.Backend, m.DType, m.Threads, m.Peak, m.Most = r.backend.Name(), j.dtype(), r.backend.Workers(), used.ByLabel, int(most[0])
-	if !j.clock {
+	m.Backend, m.DType, m.Threads, m.Peak, m.Most = r.backend.Name(), r.dtype(), r.backend.Workers(), used.ByLabel, int(most[0])
+	if !r.clock {
 		return nil
 	}
 	m.Bubble = 1 - busy/wall
-	m.BubbleForetold, err = r.bubble()
+	foretold, err := r.bubble()
+	m.BubbleForetold = foretold
 	return err
 }
 

@@ -45,10 +45,15 @@ type rank struct {
 }
 
 // runRank is the life of a rank.
-func (j *job) runRank(world comm.Communicator) (err error) {
+func (j *job) runRank(world comm.Communicator) error {
 	if err := j.meet(world); err != nil {
 		return err
 	}
+	return j.withRank(world, (*rank).train)
+}
+
+// withRank makes a rank that stands where the run begins or goes on, has f use it, and closes it.
+func (j *job) withRank(world comm.Communicator, f func(*rank) error) (err error) {
 	r, err := j.newRank(world)
 	if err != nil {
 		return err
@@ -61,6 +66,11 @@ func (j *job) runRank(world comm.Communicator) (err error) {
 	if err := r.enter(); err != nil {
 		return err
 	}
+	return f(r)
+}
+
+// train takes the rank through all stages that are left.
+func (r *rank) train() error {
 	for r.place.Stage < r.timeline.Stages() {
 		if r.place.Stage != r.stage {
 			if err := r.grow(); err != nil {

@@ -30,24 +30,14 @@ func TestOverflowsOnOneRankFollowTheTranscriptOnAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer j.close()
-	if err := j.world.Run(func(world comm.Communicator) error { return j.overflow(world, lines) }); err != nil {
+	if err := j.world.Run(func(world comm.Communicator) error {
+		return j.withRank(world, func(r *rank) error { return r.overflow(lines) })
+	}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (j *job) overflow(world comm.Communicator, lines []string) (err error) {
-	r, err := j.newRank(world)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closeErr := r.close(); err == nil {
-			err = closeErr
-		}
-	}()
-	if err := r.enter(); err != nil {
-		return err
-	}
+func (r *rank) overflow(lines []string) error {
 	state := func() string {
 		return fmt.Sprintf("scale %g clean %d hysteresis %d", r.scale.Scale, r.scale.Clean, r.scale.Hysteresis)
 	}
@@ -58,7 +48,8 @@ func (j *job) overflow(world comm.Communicator, lines []string) (err error) {
 	for i, line := range lines[1:] {
 		overflows := line[0] == 'X'
 		mend := func() {}
-		if guilty := i % world.Size(); overflows && guilty == world.Rank() {
+		if guilty := i % r.world.Size(); overflows && guilty == r.world.Rank() {
+			var err error
 			if mend, err = r.spoil(); err != nil {
 				return err
 			}

@@ -24,7 +24,9 @@ func TestTheSteadyStepAllocatesNothingOnTheDevice(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer j.close()
-			err := j.world.Run(func(world comm.Communicator) error { return j.steady(t, world, most) })
+			err := j.world.Run(func(world comm.Communicator) error {
+				return j.withRank(world, func(r *rank) error { return r.steady(t, most) })
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -33,19 +35,7 @@ func TestTheSteadyStepAllocatesNothingOnTheDevice(t *testing.T) {
 }
 
 // steady runs into the second stage, and then compares what is allocated over some steps.
-func (j *job) steady(t *testing.T, world comm.Communicator, most int) (err error) {
-	r, err := j.newRank(world)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closeErr := r.close(); err == nil {
-			err = closeErr
-		}
-	}()
-	if err := r.enter(); err != nil {
-		return err
-	}
+func (r *rank) steady(t *testing.T, most int) error {
 	steps := func(n int) error {
 		for range n {
 			if r.place.Stage != r.stage {
@@ -65,7 +55,7 @@ func (j *job) steady(t *testing.T, world comm.Communicator, most int) (err error
 	if !r.mask(r.place).Active() || r.state.Optimizer.Births().Last() == 0 {
 		t.Errorf("the ramp or the births are over at iteration %d: nothing is shown", r.place.Iteration)
 	}
-	if err := world.Barrier("before"); err != nil {
+	if err := r.world.Barrier("before"); err != nil {
 		return err
 	}
 	before := r.backend.Usage()
@@ -79,10 +69,10 @@ func (j *job) steady(t *testing.T, world comm.Communicator, most int) (err error
 	if after := r.backend.Usage(); after.Current != before.Current || after.Peak != before.Peak {
 		t.Errorf("%d bytes on the device before, %d after; at most %d and %d", before.Current, after.Current, before.Peak, after.Peak)
 	}
-	if each := int(b.Mallocs-a.Mallocs) / n / world.Size(); each > most {
+	if each := int(b.Mallocs-a.Mallocs) / n / r.world.Size(); each > most {
 		t.Errorf("%d heap objects a step and rank: want at most %d", each, most)
 	} else {
-		t.Logf("%d heap objects, %d bytes a step and rank", each, int(b.TotalAlloc-a.TotalAlloc)/n/world.Size())
+		t.Logf("%d heap objects, %d bytes a step and rank", each, int(b.TotalAlloc-a.TotalAlloc)/n/r.world.Size())
 	}
 	return nil
 }
