@@ -139,6 +139,7 @@ func (o *ScalingOptions) configure(cfg *config.Run, g grid.Grid) (*config.Run, e
 	run, s := *cfg, cfg.Stages[0]
 	p, t := &s.Parallel, &s.Train
 	p.TensorSize, p.PipelineSize, p.VirtualLayers = g.TP, g.PP, 0
+	p.FirstLayers, p.LastLayers = g.First, g.Last
 	p.SequenceParallel = p.SequenceParallel && g.TP > 1
 	if g.Chunks > 1 {
 		p.PipelineSchedule, p.VirtualLayers = pipeline.NameInterleaved, max(s.Model.NumLayers/(g.PP*g.Chunks), 1)
@@ -211,6 +212,12 @@ func options(p config.Parallel) []string {
 	}
 	if p.Recompute != config.RecomputeNone {
 		out = append(out, p.Recompute+" recomputation")
+	}
+	if p.FirstLayers > 0 {
+		out = append(out, fmt.Sprintf("first stage of %d layers", p.FirstLayers))
+	}
+	if p.LastLayers > 0 {
+		out = append(out, fmt.Sprintf("last stage of %d layers", p.LastLayers))
 	}
 	return out
 }

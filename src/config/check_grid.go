@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 
+	"cambium/src/grid"
 	"cambium/src/pipeline"
 )
 
@@ -50,6 +51,7 @@ func (c *checker) checkGrid(i int, s *Stage) {
 		p.TensorSize, p.PipelineSize, n, c.within(s))
 	c.checkTensor(i, s, tp)
 	c.checkPipeline(i, s, pp, virtual)
+	c.checkUneven(i, s, pp)
 	c.checkBatch(i, s, []ref{tp, pp, world})
 }
 
@@ -102,9 +104,38 @@ func (c *checker) checkPipeline(i int, s *Stage, pp, virtual ref) {
 		p.VirtualLayers, p.PipelineSize, s.Model.NumLayers, c.within(s))
 }
 
+// checkUneven wants a layer on every virtual stage where the first and the last pipeline stage have their own numbers of layers.
+func (c *checker) checkUneven(i int, s *Stage, pp ref) {
+	p, layers := s.Parallel, ref{i, "model.num_layers"}
+	first, last := ref{i, "parallel.decoder_first_pipeline_num_layers"}, ref{i, "parallel.decoder_last_pipeline_num_layers"}
+	keys := []ref{first, last, pp, layers, {i, "parallel.num_layers_per_virtual_pipeline_stage"}}
+	if p.FirstLayers == 0 && p.LastLayers == 0 || c.taintedAny(keys) {
+		return
+	}
+	if p.FirstLayers == 0 {
+		keys[0], keys[1] = last, first
+	}
+	c.require(p.PipelineSize > 1, keys, "pipeline stages of different sizes need more than one, and pipeline_model_parallel_size is 1%s: leave it out there", c.within(s))
+	g := grid.Grid{TP: 1, PP: p.PipelineSize, DP: 1}.Interleaved(s.Chunks()).Uneven(p.FirstLayers, p.LastLayers)
+	c.require(p.PipelineSize == 1 || g.Deals(s.Model.NumLayers), keys, "num_layers (%d) cannot be dealt out to %s with %s%s: every one needs a layer, and no layer may be left over",
+		s.Model.NumLayers, cond(s.Chunks() > 1, fmt.Sprintf("%d virtual stages on each of %d pipeline stages", s.Chunks(), p.PipelineSize), fmt.Sprintf("%d pipeline stages", p.PipelineSize)),
+		apart(p), c.within(s))
+}
+
+// apart says which pipeline stages have their own number of layers.
+func apart(p Parallel) string {
+	switch {
+	case p.LastLayers == 0:
+		return fmt.Sprintf("%d on the first", p.FirstLayers)
+	case p.FirstLayers == 0:
+		return fmt.Sprintf("%d on the last", p.LastLayers)
+	}
+	return fmt.Sprintf("%d on the first and %d on the last", p.FirstLayers, p.LastLayers)
+}
+
 // checkBatch wants whole micro-batches on every replica, and as many as the schedule needs.
-func (c *checker) checkBatch(i int, s *Stage, grid []ref) {
-	keys := append(of(i, "train.global_batch_size", "train.micro_batch_size"), grid...)
+func (c *checker) checkBatch(i int, s *Stage, size []ref) {
+	keys := append(of(i, "train.global_batch_size", "train.micro_batch_size"), size...)
 	if c.taintedAny(keys) {
 		return
 	}

@@ -43,6 +43,10 @@ func TestAGridAndAScheduleOfEveryStage(t *testing.T) {
 			t.Errorf("stage %d is on %v (%v), want %s", i, g, err, want)
 		}
 	}
+	uneven := mustParse(t, strings.Replace(spread, "stage: 2}", "stage: 2, decoder_first_pipeline_num_layers: 5, decoder_last_pipeline_num_layers: 3}", 1), nil)
+	if g, err := uneven.Stages[1].Grid(uneven.World()); err != nil || g.String() != "tp2 pp3x2 dp4 first5 last3" {
+		t.Errorf("the large stage is on %v (%v)", g, err)
+	}
 	if l := r.Precision.LossScaling(); l.Initial != 1<<32 || l.Hysteresis != 3 || l.Window != 1000 || l.Min != 1 {
 		t.Errorf("loss scaling %+v", l)
 	}
@@ -84,6 +88,9 @@ func TestEveryBadGridIsOneSentence(t *testing.T) {
 		{"global_batch_size: 48", "global_batch_size: 60", `run.yaml:10: train.global_batch_size: 60 is not a multiple of micro_batch_size x data-parallel size (2 x 12 = 24) (stage "small")`},
 		{"num_layers_per_virtual_pipeline_stage: 2}", "num_layers_per_virtual_pipeline_stage: 2}\n    train: {global_batch_size: 40}", `run.yaml:21: stages.1.train.global_batch_size: 40 samples are 5 micro-batches a replica (stage "large"): an interleaved schedule needs a multiple of pipeline_model_parallel_size (3)`},
 		{"num_layers_per_virtual_pipeline_stage: 2}", "num_layers_per_virtual_pipeline_stage: 2}\n    train: {global_batch_size: 16}", `run.yaml:21: stages.1.train.global_batch_size: 16 samples are 2 micro-batches a replica (stage "large"): an interleaved schedule needs a multiple of pipeline_model_parallel_size (3)`},
+		{"{tensor_model_parallel_size: 2}", "{tensor_model_parallel_size: 2, decoder_last_pipeline_num_layers: 1}", `run.yaml:17: stages.0.parallel.decoder_last_pipeline_num_layers: pipeline stages of different sizes need more than one, and pipeline_model_parallel_size is 1 (stage "small"): leave it out there`},
+		{"num_layers_per_virtual_pipeline_stage: 2}", "decoder_first_pipeline_num_layers: 6, decoder_last_pipeline_num_layers: 6}", `run.yaml:20: stages.1.parallel.decoder_first_pipeline_num_layers: num_layers (12) cannot be dealt out to 3 pipeline stages with 6 on the first and 6 on the last (stage "large"): every one needs a layer, and no layer may be left over`},
+		{"virtual_pipeline_stage: 2}", "virtual_pipeline_stage: 2, decoder_last_pipeline_num_layers: 1}", `run.yaml:20: stages.1.parallel.decoder_last_pipeline_num_layers: num_layers (12) cannot be dealt out to 2 virtual stages on each of 3 pipeline stages with 1 on the last (stage "large"): every one needs a layer, and no layer may be left over`},
 		{"params_dtype: fp16,", "params_dtype: bf16,", `run.yaml:5: precision.hysteresis: only fp16 has a loss scale, and params_dtype is bf16: leave it out`},
 		{"hysteresis: 3", "hysteresis: 0", `run.yaml:5: precision.hysteresis: loss_scale_window 1000 and hysteresis 0: want at least 1 each`},
 		{"hysteresis: 3", "min_loss_scale: 8.0, initial_loss_scale: 4.0", `run.yaml:5: precision.initial_loss_scale: initial_loss_scale 4 and min_loss_scale 8: want 0 < min_loss_scale <= initial_loss_scale`},

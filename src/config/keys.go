@@ -162,6 +162,8 @@ var keys = []Key{
 	key("parallel.tensor_model_parallel_size", "", steers, small, "ranks that share a layer"),
 	key("parallel.pipeline_model_parallel_size", "", steers, small, "ranks among which layers are dealt out"),
 	key("parallel.num_layers_per_virtual_pipeline_stage", "", steers, layersOr0, "interleaved schedule: layers a virtual stage; 0: one run of layers a stage"),
+	key("parallel.decoder_first_pipeline_num_layers", "", steers, layersOr0, "layers of the first pipeline stage, which also has the embedding; 0: as many as the others"),
+	key("parallel.decoder_last_pipeline_num_layers", "", steers, layersOr0, "layers of the last pipeline stage, which also has the output layer; 0: as many as the others"),
 	key("parallel.pipeline_schedule", "", steers, anyValue, "order of forward and backward passes; by default interleaved with virtual stages, else 1f1b", pipeline.Names()...),
 	key("parallel.sequence_parallel", "", steers, anyValue, "split norms and residuals along the sequence among tensor-parallel ranks"),
 	key("parallel.recompute_granularity", "", steers, anyValue, "activations that are computed again in the backward pass", RecomputeNone, RecomputeSelective, RecomputeFull),

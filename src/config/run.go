@@ -191,6 +191,8 @@ type Parallel struct {
 	TensorSize       int    `yaml:"tensor_model_parallel_size"`
 	PipelineSize     int    `yaml:"pipeline_model_parallel_size"`
 	VirtualLayers    int    `yaml:"num_layers_per_virtual_pipeline_stage"` // of an interleaved schedule; 0: one run of layers a stage
+	FirstLayers      int    `yaml:"decoder_first_pipeline_num_layers"`     // layers of the first pipeline stage; 0: as many as the others
+	LastLayers       int    `yaml:"decoder_last_pipeline_num_layers"`      // the same of the last one
 	PipelineSchedule string `yaml:"pipeline_schedule"`                     // gpipe, 1f1b, interleaved or zero-bubble
 	SequenceParallel bool   `yaml:"sequence_parallel"`                     // split norms and the residual stream among tp ranks too
 	Recompute        string `yaml:"recompute_granularity"`                 // none, selective or full
@@ -218,7 +220,7 @@ func (s *Stage) Chunks() int {
 // Grid is the stage's grid of so many ranks.
 func (s *Stage) Grid(world int) (grid.Grid, error) {
 	g, err := grid.New(world, s.Parallel.TensorSize, s.Parallel.PipelineSize)
-	return g.Interleaved(s.Chunks()), err
+	return g.Interleaved(s.Chunks()).Uneven(s.Parallel.FirstLayers, s.Parallel.LastLayers), err
 }
 
 // Growth says how a stage's model comes from the one before.

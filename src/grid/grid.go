@@ -7,6 +7,9 @@ type Grid struct {
 	TP, PP, DP int // sizes of the tensor-parallel, pipeline and data-parallel dimensions
 	// Chunks is the number of runs of layers that a pipeline stage holds, more than one for interleaved schedules; 0 means 1.
 	Chunks int
+	// First and Last are the layers of the first and the last pipeline stage, which also hold the embedding and the output layer;
+	// 0: as many as the stages between.
+	First, Last int
 }
 
 // Coord is the place of a rank in a grid.
@@ -33,6 +36,12 @@ func (g Grid) Interleaved(chunks int) Grid {
 	return g
 }
 
+// Uneven is the grid whose first and last pipeline stages hold so many layers, 0 for as many as the stages between.
+func (g Grid) Uneven(first, last int) Grid {
+	g.First, g.Last = first, last
+	return g
+}
+
 // World is the number of ranks.
 func (g Grid) World() int { return g.TP * g.PP * g.DP }
 
@@ -44,12 +53,21 @@ func (g Grid) Coord(rank int) Coord {
 	return Coord{TP: rank % g.TP, DP: rank / g.TP % g.DP, PP: rank / (g.TP * g.DP)}
 }
 
-// String is "tp2 pp4 dp12", or "tp2 pp4x3 dp12" with three runs of layers a pipeline stage.
+// String is "tp2 pp4 dp12", or "tp2 pp4x3 dp12 first9 last6" with three runs of layers a pipeline stage, nine layers on the first and six
+// on the last.
 func (g Grid) String() string {
+	text := fmt.Sprintf("tp%d pp%d", g.TP, g.PP)
 	if g.Chunks > 1 {
-		return fmt.Sprintf("tp%d pp%dx%d dp%d", g.TP, g.PP, g.Chunks, g.DP)
+		text += fmt.Sprintf("x%d", g.Chunks)
 	}
-	return fmt.Sprintf("tp%d pp%d dp%d", g.TP, g.PP, g.DP)
+	text += fmt.Sprintf(" dp%d", g.DP)
+	if g.First > 0 {
+		text += fmt.Sprintf(" first%d", g.First)
+	}
+	if g.Last > 0 {
+		text += fmt.Sprintf(" last%d", g.Last)
+	}
+	return text
 }
 
 // Describe is how a rank names itself: "tp1/2 pp0/4 dp3/12 rank 7".

@@ -21,6 +21,11 @@ func draw(t *rapid.T) Grid {
 	return g.Interleaved(rapid.IntRange(0, 3).Draw(t, "chunks"))
 }
 
+// drawUneven is a grid whose first or last pipeline stage may have a number of layers of its own.
+func drawUneven(t *rapid.T) Grid {
+	return draw(t).Uneven(rapid.IntRange(0, 6).Draw(t, "first"), rapid.IntRange(0, 6).Draw(t, "last"))
+}
+
 func TestRanksAreNumberedAsMegatronNumbersThem(t *testing.T) {
 	g, err := New(16, 2, 4) // the example of Megatron-LM's parallel_state.py
 	if err != nil {
@@ -108,6 +113,96 @@ func TestVirtualStagesShareLayersEvenly(t *testing.T) {
 			t.Fatalf("stages end at layer %d of %d", at, layers)
 		}
 	})
+}
+
+// Where the first and the last stage have their own numbers of layers, all layers are dealt out once, in order, in chunks of a stage that
+// differ by one at most; the stages between differ by one for all their chunks together.
+func TestUnevenStages(t *testing.T) {
+	dealt := 0
+	rapid.Check(t, func(t *rapid.T) {
+		g := drawUneven(t)
+		layers := rapid.IntRange(0, 40).Draw(t, "layers")
+		if !g.Deals(layers) {
+			return
+		}
+		dealt++
+		at, sizes := 0, make([]int, g.PP)
+		for v := range g.VirtualStages() {
+			stage, chunk := v%g.PP, v/g.PP
+			lo, hi := g.Layers(stage, chunk, layers)
+			if lo != at || hi <= lo {
+				t.Fatalf("chunk %d of stage %d of %d layers on %v is [%d, %d), want to begin at %d and have a layer", chunk, stage, layers, g, lo, hi, at)
+			}
+			for l := lo; l < hi; l++ {
+				if s, c := g.StageOf(l, layers), g.ChunkOf(l, layers); s != stage || c != chunk {
+					t.Fatalf("layer %d is in chunk %d of stage %d, want chunk %d of stage %d", l, c, s, chunk, stage)
+				}
+			}
+			at, sizes[stage] = hi, sizes[stage]+hi-lo
+		}
+		if at != layers {
+			t.Fatalf("stages end at layer %d of %d", at, layers)
+		}
+		between := sizes
+		if g.First > 0 {
+			if sizes[0] != g.First {
+				t.Fatalf("%v: the first stage has %d layers", g, sizes[0])
+			}
+			between = between[1:]
+		}
+		if g.Last > 0 && g.PP > 1 {
+			if sizes[g.PP-1] != g.Last {
+				t.Fatalf("%v: the last stage has %d layers", g, sizes[g.PP-1])
+			}
+			between = between[:len(between)-1]
+		}
+		if (g.First > 0 || g.Last > 0) && len(between) > 0 && slices.Max(between)-slices.Min(between) > 1 {
+			t.Fatalf("%v of %d layers: stages between have %v", g, layers, between)
+		}
+	})
+	if dealt == 0 {
+		t.Error("no grid of those drawn could deal out its layers")
+	}
+}
+
+func TestUnevenStagesByHand(t *testing.T) {
+	for _, c := range []struct {
+		grid   string
+		layers int
+		want   []int // of virtual stages; nil: the layers cannot be dealt out so
+	}{
+		{"pp4", 10, []int{2, 3, 3, 2}},
+		{"pp4 last1", 10, []int{3, 3, 3, 1}},
+		{"pp4 first4", 10, []int{4, 2, 2, 2}},
+		{"pp4 first1 last2", 10, []int{1, 4, 3, 2}},
+		{"pp4x2 first2 last2", 12, []int{1, 2, 2, 1, 1, 2, 2, 1}},
+		{"pp2 first3 last1", 4, []int{3, 1}},
+		{"pp2 first3 last1", 5, nil},
+		{"pp2 first4", 4, nil},
+		{"pp4x2 first1", 12, nil},
+		{"pp3 first5 last5", 8, nil},
+		{"pp1 first2", 4, nil},
+		{"pp1 first4", 4, []int{4}},
+	} {
+		g, err := Parse(c.grid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.Deals(c.layers) != (c.want != nil) {
+			t.Errorf("%s deals out %d layers: %v", c.grid, c.layers, g.Deals(c.layers))
+		}
+		if c.want == nil {
+			continue
+		}
+		var got []int
+		for v := range g.VirtualStages() {
+			lo, hi := g.Layers(v%g.PP, v/g.PP, c.layers)
+			got = append(got, hi-lo)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s of %d layers: %v, want %v", c.grid, c.layers, got, c.want)
+		}
+	}
 }
 
 func TestLargerStagesStandInTheMiddle(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-var words = regexp.MustCompile(`^\s*(?:tp(\d+))?\s*(?:pp(\d+)(?:x(\d+))?)?\s*(?:dp(\d+))?\s*$`)
+var words = regexp.MustCompile(`^\s*(?:tp(\d+))?\s*(?:pp(\d+)(?:x(\d+))?)?\s*(?:dp(\d+))?\s*(?:first(\d+))?\s*(?:last(\d+))?\s*$`)
 
 // Parse reads what String writes, spaces or not. A dimension that is left out has size 1.
 func Parse(text string) (Grid, error) {
@@ -14,9 +14,8 @@ func Parse(text string) (Grid, error) {
 	if m == nil || m[1]+m[2]+m[4] == "" {
 		return Grid{}, fmt.Errorf("grid: %q: want sizes such as tp2pp4dp12, pp4x3 for three runs of layers a pipeline stage", text)
 	}
-	var n [4]int
+	n := [6]int{1, 1, 1, 1} // first and last: 0
 	for i, word := range m[1:] {
-		n[i] = 1
 		if word == "" {
 			continue
 		}
@@ -25,5 +24,5 @@ func Parse(text string) (Grid, error) {
 			return Grid{}, fmt.Errorf("grid: %q: %s is impossible: want 1 to %d", text, word, 1<<20)
 		}
 	}
-	return Grid{TP: n[0], PP: n[1], Chunks: n[2], DP: n[3]}, nil
+	return Grid{TP: n[0], PP: n[1], Chunks: n[2], DP: n[3], First: n[4], Last: n[5]}, nil
 }

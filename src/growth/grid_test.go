@@ -118,9 +118,26 @@ func grownOn(shapes []arch.Model, grids []grid.Grid, o growth.Options, dtype ten
 	return all, seen, err
 }
 
+// drawUneven is a grid of a world whose first and last pipeline stages have their own numbers of layers.
+func drawUneven(t *rapid.T, world, layers int) grid.Grid {
+	g := drawGrid(t, world, layers)
+	for range 4 {
+		u := g.Uneven(rapid.IntRange(0, layers).Draw(t, "first"), rapid.IntRange(0, layers).Draw(t, "last"))
+		if g.PP > 1 && u.Deals(layers) {
+			return u
+		}
+	}
+	return g
+}
+
 // Random shapes, grids, operators and types, two growths in a row: weights, masters, moments and births are what one rank
 // makes of them, bit for bit. Every growth is checked for the bytes it moves and the memory it needs (place.grow).
-func TestGrowthOverAnyGridsIsThatOfOneRank(t *testing.T) {
+func TestGrowthOverAnyGridsIsThatOfOneRank(t *testing.T) { growsLikeOneRank(t, drawGrid) }
+
+func TestGrowthOverUnevenStagesIsThatOfOneRank(t *testing.T) { growsLikeOneRank(t, drawUneven) }
+
+func growsLikeOneRank(t *testing.T, drawGrid func(t *rapid.T, world, layers int) grid.Grid) {
+	t.Helper()
 	rapid.Check(t, func(t *rapid.T) {
 		shapes := drawShapes(t, 3)
 		world := rapid.SampledFrom([]int{2, 3, 4, 6, 8}).Draw(t, "world")

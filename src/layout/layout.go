@@ -82,6 +82,9 @@ func checkSplit(m arch.Model, g grid.Grid) error {
 	if v := g.VirtualStages(); v > max(m.NumLayers, 1) {
 		return fmt.Errorf("layout: %d virtual stages on each of %d pipeline stages are more than num_layers %d: want at least one layer each", g.Chunks, g.PP, m.NumLayers)
 	}
+	if !g.Deals(m.NumLayers) && m.NumLayers > 0 {
+		return fmt.Errorf("layout: num_layers %d cannot be dealt out over %v: want a layer on every virtual stage, and none left over", m.NumLayers, g)
+	}
 	return nil
 }
 

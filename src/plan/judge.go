@@ -35,7 +35,11 @@ func (p *Plan) judgeStage(s *Stage) {
 	if b := s.Schedule.Bubble; b > muchBubble {
 		p.warn("stage %q: pipeline stages wait %.0f %% of the time: more micro-batches (%d now), or another pipeline_schedule", s.Name, 100*b, s.Batch.MicroBatches)
 	}
-	if v := s.Grid.PP * s.Grid.Chunks; s.Model.NumLayers%v != 0 {
+	v := s.Grid.PP * s.Grid.Chunks
+	switch b := s.Schedule.Better; {
+	case b != nil:
+		p.warn("stage %q: %v would have pipeline stages wait %.1f %% of the time instead of %.1f %%: the last one has the output layer too", s.Name, b, 100*b.LoadedBubble, 100*s.Schedule.LoadedBubble)
+	case s.Model.NumLayers%v != 0 && s.Grid.grid.First+s.Grid.grid.Last == 0:
 		p.warn("stage %q: %d layers on %d virtual stages are not equal parts: the larger ones set the pace", s.Name, s.Model.NumLayers, v)
 	}
 }

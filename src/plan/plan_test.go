@@ -47,7 +47,7 @@ func TestTranscripts(t *testing.T) {
 		{"quickstart-3d", "quickstart-3d.yaml", nil, Options{}},
 		{"quickstart-3d-interleaved-fp16", "quickstart-3d.yaml", []string{
 			"world_size=16", "train.micro_batch_size=2", "train.global_batch_size=32", "precision.params_dtype=fp16", "growth.operator=mask", "growth.ramp_iters=50",
-			"stages.2.parallel.num_layers_per_virtual_pipeline_stage=1", "stages.2.parallel.recompute_granularity=full",
+			"stages.2.parallel.decoder_last_pipeline_num_layers=0", "stages.2.parallel.num_layers_per_virtual_pipeline_stage=1", "stages.2.parallel.recompute_granularity=full",
 		}, Options{RanksPerNode: 6, DeviceMemory: 12 << 20}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -137,7 +137,8 @@ func TestWarningsSayWhatWouldHelp(t *testing.T) {
 		{nil, Options{RanksPerNode: 1}, `stage "sapling": tensor-parallel groups reach over 2 nodes: take a tensor_model_parallel_size that divides the 1 ranks of a node`},
 		{nil, Options{RanksPerNode: 3}, "4 ranks do not fill nodes of 3: the last one has 1"},
 		{[]string{"world_size=16", "train.global_batch_size=16", "stages.2.parallel.pipeline_model_parallel_size=4"}, Options{}, `stage "tree": pipeline stages wait 27 % of the time: more micro-batches (8 now)`},
-		{[]string{"world_size=8", "stages.2.parallel.pipeline_model_parallel_size=4"}, Options{}, `stage "tree": 6 layers on 4 virtual stages are not equal parts`},
+		{[]string{"world_size=8", "stages.2.parallel.pipeline_model_parallel_size=4", "stages.2.parallel.decoder_last_pipeline_num_layers=0"}, Options{}, `stage "tree": 6 layers on 4 virtual stages are not equal parts`},
+		{[]string{"stages.2.parallel.decoder_last_pipeline_num_layers=0"}, Options{}, `stage "tree": decoder_last_pipeline_num_layers: 2 would have pipeline stages wait 13.1 % of the time instead of 24.1 %`},
 	} {
 		p := planned(t, load(t, "quickstart-3d.yaml", c.sets...), c.o)
 		if all := strings.Join(p.Warnings, "\n"); !strings.Contains(all, c.want) {

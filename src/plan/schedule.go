@@ -15,6 +15,8 @@ type Schedule struct {
 	// Timeline draws Drawn micro-batches, "" for one pipeline stage or very many.
 	Timeline string `json:"timeline"`
 	Drawn    int    `json:"timeline_micro_batches"`
+	// Better is a division of layers that would make LoadedBubble smaller.
+	Better *Balance `json:"better,omitempty"`
 }
 
 // mostDrawn is the largest number of pipeline stages whose timeline fits on a page.
@@ -35,6 +37,9 @@ func (p *planner) schedule(s *config.Stage, out *Stage) (pipeline.Schedule, erro
 		return nil, err
 	}
 	out.Schedule = Schedule{Name: name, Bubble: pipeline.KnownBubble(name, g.PP, g.Chunks, micro), LoadedBubble: line.BubbleShare()}
+	if out.Schedule.Better, err = balance(s, g, lists, out.Schedule.LoadedBubble); err != nil {
+		return nil, err
+	}
 	if g.PP == 1 || g.PP > mostDrawn {
 		return lists, nil
 	}

@@ -23,7 +23,7 @@ func TestARunResumesOnAnyGrid(t *testing.T) {
 		bounds       bounds
 	}{
 		{"gpt2", "fp32", cut{tp: 2, pp: 2, dp: 2, sequence: true}, []cut{one, {tp: 4, pp: 1, dp: 2}, {tp: 1, pp: 4, dp: 2, schedule: "zero-bubble"}}, longer},
-		{"llama", "fp32", cut{tp: 1, pp: 2, dp: 1, schedule: "interleaved", virtual: 2}, []cut{one, {tp: 8, pp: 1, dp: 1, sequence: true}, {tp: 2, pp: 3, dp: 1}}, longer},
+		{"llama", "fp32", cut{tp: 1, pp: 2, dp: 1, schedule: "interleaved", virtual: 2}, []cut{one, {tp: 8, pp: 1, dp: 1, sequence: true}, {tp: 2, pp: 3, dp: 1, first: 4, last: 1}}, longer},
 		{"flm", "bf16", cut{tp: 1, pp: 1, dp: 4}, []cut{one, {tp: 2, pp: 4, dp: 1, schedule: "gpipe"}, {tp: 2, pp: 2, dp: 2, recompute: "full"}}, bounds{5e-3, 5e-2}},
 	} {
 		dir := t.TempDir()

@@ -48,7 +48,13 @@ var (
 		"{tensor_model_parallel_size: 2, pipeline_model_parallel_size: 4, num_layers_per_virtual_pipeline_stage: 1, pipeline_schedule: interleaved, recompute_granularity: full}",
 	}
 	chunkNames = []string{"tp1 pp2 dp4", "tp1 pp2x2 dp4", "tp2 pp4x2 dp1"}
-	oneRank    = []string{"{}", "{}", "{}"}
+	// The same pipeline throughout, whose stages grow by different numbers of layers.
+	unevenGrids = []string{
+		"{pipeline_model_parallel_size: 2}", "{pipeline_model_parallel_size: 2, decoder_last_pipeline_num_layers: 1}",
+		"{pipeline_model_parallel_size: 2, decoder_first_pipeline_num_layers: 5, decoder_last_pipeline_num_layers: 3, tensor_model_parallel_size: 2}",
+	}
+	unevenNames = []string{"tp1 pp2 dp4", "tp1 pp2 dp4 last1", "tp2 pp2 dp2 first5 last3"}
+	oneRank     = []string{"{}", "{}", "{}"}
 )
 
 // noisy bounds the operator zero: parts that begin at zero have gradients that are small differences of large numbers, and Adam
@@ -75,7 +81,7 @@ func TestAGrowingRunChangesItsGridAndLearnsLikeOneRank(t *testing.T) {
 		kept            float64 // the loss across a growth
 	}{
 		{"fp32", "zero", flmGrids, flmNames, noisy, 1e-6}, {"fp32", "mask", flmGrids, flmNames, longer, 1e-6},
-		{"fp32", "mask", chunkGrids, chunkNames, longer, 1e-6}, {"bf16", "zero", flmGrids, flmNames, bounds{5e-3, 5e-2}, 5e-3},
+		{"fp32", "mask", chunkGrids, chunkNames, longer, 1e-6}, {"fp32", "mask", unevenGrids, unevenNames, longer, 1e-6}, {"bf16", "zero", flmGrids, flmNames, bounds{5e-3, 5e-2}, 5e-3},
 	} {
 		t.Run(fmt.Sprint(c.dtype, " ", c.operator, " ", c.names), func(t *testing.T) {
 			want := run(t, grow(t, t.TempDir(), 1, c.dtype, c.operator, oneRank))

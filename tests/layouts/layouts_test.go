@@ -51,12 +51,23 @@ func schedules(pp, dp int) []cut {
 	return out
 }
 
+// unevenCuts have pipeline stages of different sizes, one layer at least, with every schedule.
+var unevenCuts = []cut{
+	{tp: 1, pp: 2, dp: 1, last: 2, schedule: "1f1b", recompute: "none"},
+	{tp: 2, pp: 2, dp: 2, first: 7, schedule: "gpipe", sequence: true, recompute: "full"},
+	{tp: 1, pp: 4, dp: 2, first: 3, last: 1, schedule: "1f1b", recompute: "selective"},
+	{tp: 2, pp: 4, dp: 1, first: 1, last: 1, schedule: "zero-bubble", recompute: "none"},
+	{tp: 1, pp: 3, dp: 1, first: 2, last: 3, schedule: "zero-bubble", recompute: "none"},
+	{tp: 2, pp: 2, dp: 1, virtual: 2, first: 5, last: 3, schedule: "interleaved", recompute: "none"},
+	{tp: 1, pp: 2, dp: 2, virtual: 2, last: 5, schedule: "interleaved", recompute: "full"},
+}
+
 func TestEveryLayoutTrainsLikeOneRank(t *testing.T) {
 	for name := range models {
 		want := run(t, configure(t, t.TempDir(), name, "fp32", one))
 		var far apart
 		t.Run(name, func(t *testing.T) {
-			for i, c := range cuts() {
+			for i, c := range append(cuts(), unevenCuts...) {
 				if testing.Short() && i%11 != 3 {
 					continue
 				}

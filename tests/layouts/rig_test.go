@@ -37,6 +37,7 @@ model: {num_layers: 8, hidden_size: 16, num_attention_heads: 8, kv_channels: 4, 
 // cut is a way to spread a run over ranks.
 type cut struct {
 	tp, pp, dp, virtual int
+	first, last         int    // layers of the first and the last pipeline stage; 0: as many as the others
 	schedule            string // "": by default
 	sequence            bool
 	recompute           string // "": none
@@ -52,6 +53,9 @@ func (c cut) String() string {
 	if c.virtual > 0 {
 		text += fmt.Sprint(" ", c.virtual)
 	}
+	if c.first > 0 || c.last > 0 {
+		text += fmt.Sprintf(" first%d last%d", c.first, c.last)
+	}
 	if c.sequence {
 		text += " sequence"
 	}
@@ -66,6 +70,7 @@ func (c cut) sets() []string {
 	out := []string{
 		fmt.Sprint("parallel.tensor_model_parallel_size=", c.tp), fmt.Sprint("parallel.pipeline_model_parallel_size=", c.pp),
 		fmt.Sprint("parallel.num_layers_per_virtual_pipeline_stage=", c.virtual), fmt.Sprint("parallel.sequence_parallel=", c.sequence),
+		fmt.Sprint("parallel.decoder_first_pipeline_num_layers=", c.first), fmt.Sprint("parallel.decoder_last_pipeline_num_layers=", c.last),
 	}
 	if c.schedule != "" {
 		out = append(out, "parallel.pipeline_schedule="+c.schedule)
