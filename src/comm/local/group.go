@@ -159,9 +159,10 @@ func (c *call) serve(s *slot) {
 	}
 }
 
-// leave takes what the slot has for the call; the last one gives the slot back.
+// leave takes what the slot has for the call, whose record may now be used again; the last one gives the slot back.
 func (c *call) leave(s *slot) {
 	c.collect(s)
+	s.calls[c.m.index] = nil
 	if s.left++; s.left == s.need {
 		delete(s.g.open, s.key)
 		s.g.free = append(s.g.free, s)
