@@ -5,11 +5,19 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cambium/src/data"
 	"cambium/src/eval"
 )
+
+// faulty runs a test by synctest's clock, which goes on when every goroutine waits: however slow the machine is, computing takes
+// no time, and only what hangs lets the watchdog's time go by.
+func faulty(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, test)
+}
 
 // prepared is a job of two ranks, ready to run, for tests that change what it reads.
 func prepared(t *testing.T, timeout time.Duration) *job {
@@ -71,9 +79,11 @@ func (s trapped) Sample(i uint64, dst []int32) error {
 const ofRankOne = 10
 
 func TestARankThatFailsEndsTheRunForAll(t *testing.T) {
-	j := prepared(t, 0)
-	j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error { return errors.New("the disk is gone") }}
-	fails(t, j, "rank 1: iteration 3: ", "sample 10", "the disk is gone")
+	faulty(t, func(t *testing.T) {
+		j := prepared(t, 0)
+		j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error { return errors.New("the disk is gone") }}
+		fails(t, j, "rank 1: iteration 3: ", "sample 10", "the disk is gone")
+	})
 }
 
 // grid22 are the settings of four ranks as tp2 pp2 in the first stage.
@@ -81,23 +91,27 @@ var grid22 = []string{"stages.0.model.num_layers=2", "stages.0.parallel.tensor_m
 
 // On a grid only the ranks at the ends of a pipeline read samples, and all others wait for them in some message.
 func TestARankThatFailsOnAGridEndsTheRunForAll(t *testing.T) {
-	j := preparedOn(t, 0, 4, grid22...)
-	j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error { return errors.New("the disk is gone") }}
-	fails(t, j, "iteration 3: ", "sample 10", "the disk is gone")
+	faulty(t, func(t *testing.T) {
+		j := preparedOn(t, 0, 4, grid22...)
+		j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error { return errors.New("the disk is gone") }}
+		fails(t, j, "iteration 3: ", "sample 10", "the disk is gone")
+	})
 }
 
 func TestTheWatchdogTellsWhoWaitsInAPipeline(t *testing.T) {
-	j := preparedOn(t, 300*time.Millisecond, 4, grid22...)
-	block := make(chan struct{})
-	var first atomic.Bool
-	time.AfterFunc(time.Second, func() { close(block) })
-	j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error {
-		if first.CompareAndSwap(false, true) { // one of the four readers hangs, the others go on
-			<-block
-		}
-		return nil
-	}}
-	fails(t, j, "no progress for 300ms", "waits for rank", `"pipeline `, `"tp `)
+	faulty(t, func(t *testing.T) {
+		j := preparedOn(t, 300*time.Millisecond, 4, grid22...)
+		block := make(chan struct{})
+		var first atomic.Bool
+		t.Cleanup(func() { close(block) })
+		j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error {
+			if first.CompareAndSwap(false, true) { // one of the four readers hangs, the others go on
+				<-block
+			}
+			return nil
+		}}
+		fails(t, j, "no progress for 300ms", "waits for rank", `"pipeline `, `"tp `)
+	})
 }
 
 // trappedWindows are probe windows of which those of rank 1 are a trap.
@@ -114,9 +128,11 @@ func (w trappedWindows) Window(i int, dst []int32) error {
 }
 
 func TestARankThatPanicsEndsTheRunForAll(t *testing.T) {
-	j := prepared(t, 0)
-	j.probes[0] = trappedWindows{j.probes[0], func() error { panic("what nobody thought of") }}
-	fails(t, j, "rank 1: panic: what nobody thought of")
+	faulty(t, func(t *testing.T) {
+		j := prepared(t, 0)
+		j.probes[0] = trappedWindows{j.probes[0], func() error { panic("what nobody thought of") }}
+		fails(t, j, "rank 1: panic: what nobody thought of")
+	})
 }
 
 func TestTheWatchdogTellsWhoWaitsForWhom(t *testing.T) {
@@ -126,27 +142,31 @@ func TestTheWatchdogTellsWhoWaitsForWhom(t *testing.T) {
 		lose bool // the rank never comes back
 	}{{"late", false}, {"never", true}} {
 		t.Run(c.name, func(t *testing.T) {
-			j := prepared(t, timeout)
-			block := make(chan struct{})
-			if c.lose {
-				t.Cleanup(func() { close(block) })
-			} else {
-				time.AfterFunc(2*timeout, func() { close(block) })
-			}
-			j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error { <-block; return errors.New("too late") }}
-			fails(t, j, "no progress for 300ms", "rank 0 waits for rank 1 in", "gradients")
-			if j.lost != c.lose {
-				t.Errorf("lost: %v, want %v", j.lost, c.lose)
-			}
+			faulty(t, func(t *testing.T) {
+				j := prepared(t, timeout)
+				block := make(chan struct{})
+				if c.lose {
+					t.Cleanup(func() { close(block) })
+				} else {
+					time.AfterFunc(2*timeout, func() { close(block) })
+				}
+				j.corpus.training[0] = trapped{j.corpus.training[0], ofRankOne, func() error { <-block; return errors.New("too late") }}
+				fails(t, j, "no progress for 300ms", "rank 0 waits for rank 1 in", "gradients")
+				if j.lost != c.lose {
+					t.Errorf("lost: %v, want %v", j.lost, c.lose)
+				}
+			})
 		})
 	}
 }
 
 // A run that is slow is not one that hangs: whatever a rank does bit by bit counts.
 func TestASlowRunIsNotTakenForOneThatHangs(t *testing.T) {
-	j := prepared(t, 400*time.Millisecond)
-	j.probes[0] = trappedWindows{j.probes[0], func() error { time.Sleep(100 * time.Millisecond); return nil }}
-	if err := j.runRanks(); err != nil {
-		t.Fatal(err)
-	}
+	faulty(t, func(t *testing.T) {
+		j := prepared(t, 400*time.Millisecond)
+		j.probes[0] = trappedWindows{j.probes[0], func() error { time.Sleep(100 * time.Millisecond); return nil }}
+		if err := j.runRanks(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
