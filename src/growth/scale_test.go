@@ -1,6 +1,9 @@
+//go:build unix
+
 package growth
 
 import (
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,7 +35,7 @@ func TestARankPlansTheGrowthOf101BInSeconds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
+	begin := processorTime(t)
 	e := &engine{Job: Job{Plan: p, Staging: defaultStaging}, rank: 77, dtype: tensor.BF16, masters: true}
 	if err := e.layOut(from, to); err != nil {
 		t.Fatal(err)
@@ -43,7 +46,7 @@ func TestARankPlansTheGrowthOf101BInSeconds(t *testing.T) {
 	if err := e.planFills(); err != nil {
 		t.Fatal(err)
 	}
-	took := time.Since(begin)
+	took := processorTime(t) - begin
 	for _, r := range e.routes {
 		embed := p.State
 		if r.kind == weights || r.kind == optim.Weight {
@@ -69,9 +72,18 @@ func TestARankPlansTheGrowthOf101BInSeconds(t *testing.T) {
 	if float64(all.Bytes) > 1.1*float64(all.LowerBound) {
 		t.Errorf("%d bytes move, only %d must", all.Bytes, all.LowerBound)
 	}
-	if took > 10*time.Second && !testing.Short() { // the race detector runs with -short
+	if took > 20*time.Second && !testing.Short() { // the race detector runs with -short
 		t.Errorf("planning took %v", took)
 	}
+}
+
+// processorTime is what the process has used: unlike the clock it does not run while others have the processor.
+func processorTime(t testing.TB) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // perRank is what every rank sends, or receives where that is more.

@@ -53,8 +53,11 @@ func (f flavour) build(t *testing.T) string {
 	return program
 }
 
+// patience is for a job that ends within seconds by itself, on a machine with other work: a job that takes longer hangs.
+const patience = 3 * time.Minute
+
 // job runs ranks and gives the lines that they, and not the launcher, wrote to standard error.
-func (f flavour) job(t *testing.T, program, fate string, env ...string) (said []string, took time.Duration, err error) {
+func (f flavour) job(t *testing.T, program, fate string, env ...string) (said []string, err error) {
 	t.Helper()
 	c := exec.Command(f.run, append(append([]string{}, f.flags...), "-n", fmt.Sprint(f.ranks), program)...)
 	c.Env = append(os.Environ(), "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "OMPI_MCA_mpi_yield_when_idle=1", "CAMBIUM_RANKS="+fate)
@@ -65,9 +68,11 @@ func (f flavour) job(t *testing.T, program, fate string, env ...string) (said []
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Minute, func() { _ = c.Process.Kill() })
+	timer := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
 	err = c.Wait()
-	timer.Stop()
+	if !timer.Stop() {
+		t.Errorf("the job did not end within %v", patience)
+	}
 	for line := range strings.Lines(out.String()) {
 		if text, ok := strings.CutPrefix(line, "cambium: "); ok {
 			said = append(said, strings.TrimSpace(text))
@@ -76,7 +81,7 @@ func (f flavour) job(t *testing.T, program, fate string, env ...string) (said []
 	if testing.Verbose() {
 		t.Logf("%s after %v: %v\n%s", fate, time.Since(begin), err, out.String())
 	}
-	return said, time.Since(begin), err
+	return said, err
 }
 
 // TestJobs starts real jobs with each MPI.
@@ -109,9 +114,9 @@ func (f flavour) failures(t *testing.T, program string) {
 		{"killed", nil, 0},
 	} {
 		t.Run(c.fate, func(t *testing.T) {
-			said, took, err := f.job(t, program, c.fate)
-			if err == nil || took > 20*time.Second {
-				t.Errorf("ended after %v with %v", took, err)
+			said, err := f.job(t, program, c.fate)
+			if err == nil {
+				t.Error("ended well")
 			}
 			if c.first == nil {
 				return
@@ -129,11 +134,11 @@ func (f flavour) failures(t *testing.T, program string) {
 }
 
 func (f flavour) meet(t *testing.T, program string) {
-	if said, _, err := f.job(t, program, "fine"); err != nil || len(said) > 0 {
+	if said, err := f.job(t, program, "fine"); err != nil || len(said) > 0 {
 		t.Errorf("%v: %q", err, said)
 	}
-	said, _, err := f.job(t, program, "pending")
-	want := fmt.Sprintf(`for rank %d in barrier "late" since 0.`, f.ranks-1)
+	said, err := f.job(t, program, "pending", "CAMBIUM_SAID="+filepath.Join(t.TempDir(), "said"))
+	want := fmt.Sprintf(`for rank %d in barrier "late" since `, f.ranks-1)
 	if err != nil || len(said) != 1 || !strings.Contains(said[0], "rank 0 waits") || !strings.Contains(said[0], want) {
 		t.Errorf("%v: %q, want %q", err, said, want)
 	}
@@ -146,12 +151,12 @@ func (f flavour) mistakes(t *testing.T, program string) {
 		other = flavours()[1]
 	}
 	if _, err := exec.LookPath(other.run); err == nil {
-		said, _, err := other.job(t, program, "fine")
+		said, err := other.job(t, program, "fine")
 		if err == nil || len(said) == 0 || !strings.Contains(said[0], "sees one rank, so each would train alone") {
 			t.Errorf("started by the other MPI: %v, %q", err, said)
 		}
 	}
-	said, _, err := f.job(t, program, "fine", "RANK=0", "WORLD_SIZE=64")
+	said, err := f.job(t, program, "fine", "RANK=0", "WORLD_SIZE=64")
 	if err == nil || len(said) == 0 || !strings.Contains(said[0], fmt.Sprintf("torchrun says 64 ranks, but MPI started %d", f.ranks)) {
 		t.Errorf("another size: %v, %q", err, said)
 	}

@@ -90,17 +90,23 @@ func reduce(c comm.Communicator, fate string, last bool) error {
 	return s.Sync()
 }
 
-// pending has the last rank come late, and the first one say meanwhile for whom it waits.
+// pending has the last rank come only when the first one has said for whom it waits, which the file CAMBIUM_SAID tells.
 func pending(w comm.World, c comm.Communicator, last bool) error {
-	if last {
-		time.Sleep(time.Second)
+	file := os.Getenv("CAMBIUM_SAID")
+	for said := !last; !said; time.Sleep(10 * time.Millisecond) {
+		_, err := os.Stat(file)
+		said = err == nil
 	}
 	ended := make(chan struct{})
 	if c.Rank() == 0 {
 		go func() {
 			defer close(ended)
-			time.Sleep(500 * time.Millisecond)
-			fmt.Fprintln(os.Stderr, "cambium: pending", w.Pending())
+			what := ""
+			for ; !strings.Contains(what, fmt.Sprint("for rank ", w.Size()-1)); time.Sleep(10 * time.Millisecond) {
+				what = fmt.Sprint(w.Pending()) // who is on the way is waited for too
+			}
+			fmt.Fprintln(os.Stderr, "cambium: pending", what)
+			_ = os.WriteFile(file, nil, 0o644) // without it the job hangs
 		}()
 	} else {
 		close(ended)

@@ -59,7 +59,7 @@ func (r *gridRank) passes() error {
 }
 
 func TestSteadyPassesOfManyRanksAllocateNothing(t *testing.T) {
-	const steps = 50
+	const steps = 20
 	for _, j := range []job{
 		{tp: 2, pp: 1, recompute: model.RecomputeFull}, {tp: 2, pp: 2, chunks: 2, sequence: true}, {tp: 2, pp: 2, sequence: true, split: true},
 	} {
@@ -75,19 +75,24 @@ func TestSteadyPassesOfManyRanksAllocateNothing(t *testing.T) {
 					}
 					return r.world.Barrier("passes")
 				}
-				if err := run(50); err != nil {
+				if err := run(20); err != nil {
 					return err
 				}
 				device := r.b.Usage().Current
-				var before, after runtime.MemStats
-				runtime.ReadMemStats(&before)
-				if err := run(steps); err != nil {
-					return err
+				// Of all ranks together. One list a call would be a hundred a step, in every window; the runtime's own objects, for
+				// goroutines that wait, come and go with the load of the machine: the best window counts.
+				fewest := uint64(math.MaxUint64)
+				for range 5 {
+					var before, after runtime.MemStats
+					runtime.ReadMemStats(&before)
+					if err := run(steps); err != nil {
+						return err
+					}
+					runtime.ReadMemStats(&after)
+					fewest = min(fewest, after.Mallocs-before.Mallocs)
 				}
-				runtime.ReadMemStats(&after)
-				// Of all ranks together, and the runtime's own when goroutines wait. One list a call would be a hundred a step.
-				if n := after.Mallocs - before.Mallocs; n > 5*steps {
-					return fmt.Errorf("%d allocations in %d steps", n, steps)
+				if fewest > 5*steps {
+					return fmt.Errorf("at least %d allocations in %d steps", fewest, steps)
 				}
 				if now := r.b.Usage().Current; now != device {
 					return fmt.Errorf("device memory went from %d to %d bytes", device, now)

@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"testing"
 
@@ -14,7 +15,7 @@ func TestTheSteadyStepAllocatesNothingOnTheDevice(t *testing.T) {
 	const most = 12 // heap objects a step and rank; 4 were seen
 	for _, c := range []struct{ ranks, stages int }{{1, 1}, {2, 1}, {4, 2}} {
 		t.Run(fmt.Sprintf("%d ranks, %d pipeline stages", c.ranks, c.stages), func(t *testing.T) {
-			cfg := smallRun(t, t.TempDir(), c.ranks, "mask", "stages.b.growth.ramp_iters=200", "stages.b.train.train_iters=200",
+			cfg := smallRun(t, t.TempDir(), c.ranks, "mask", "stages.b.growth.ramp_iters=300", "stages.b.train.train_iters=300",
 				fmt.Sprint("stages.b.parallel.pipeline_model_parallel_size=", c.stages))
 			j := &job{cfg: cfg, ctx: t.Context()}
 			if err := j.findWorld(); err != nil {
@@ -59,20 +60,26 @@ func (r *rank) steady(t *testing.T, most int) error {
 		return err
 	}
 	before := r.backend.Usage()
-	var a, b runtime.MemStats
-	runtime.ReadMemStats(&a)
-	const n = 50
-	if err := steps(n); err != nil {
-		return err
+	// A step that allocates does so in every window; the runtime's own objects, for goroutines that wait, come and go with the
+	// load of the machine.
+	const n, windows = 25, 4
+	objects, bytes := uint64(math.MaxUint64), uint64(math.MaxUint64)
+	for range windows {
+		var a, b runtime.MemStats
+		runtime.ReadMemStats(&a)
+		if err := steps(n); err != nil {
+			return err
+		}
+		runtime.ReadMemStats(&b)
+		objects, bytes = min(objects, b.Mallocs-a.Mallocs), min(bytes, b.TotalAlloc-a.TotalAlloc)
 	}
-	runtime.ReadMemStats(&b)
 	if after := r.backend.Usage(); after.Current != before.Current || after.Peak != before.Peak {
 		t.Errorf("%d bytes on the device before, %d after; at most %d and %d", before.Current, after.Current, before.Peak, after.Peak)
 	}
-	if each := int(b.Mallocs-a.Mallocs) / n / r.world.Size(); each > most {
+	if each := int(objects) / n / r.world.Size(); each > most {
 		t.Errorf("%d heap objects a step and rank: want at most %d", each, most)
 	} else {
-		t.Logf("%d heap objects, %d bytes a step and rank", each, int(b.TotalAlloc-a.TotalAlloc)/n/r.world.Size())
+		t.Logf("%d heap objects, %d bytes a step and rank", each, int(bytes)/n/r.world.Size())
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"cambium/src/telemetry"
 )
@@ -115,14 +114,10 @@ func TestAKilledRankEndsTheJobWithinSeconds(t *testing.T) {
 	needs(t)
 	j := submit(t, "killed", options{}, endless...)
 	j.training(3)
-	begin := time.Now()
 	if err := syscall.Kill(j.rankProcesses()[ranks-1], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	j.ends("FAILED")
-	if took := time.Since(begin); took > 45*time.Second { // KillWait is 5 s in the lab; Cambium's own watch waits for minutes
-		t.Errorf("it took %v to end", took)
-	}
+	j.ends("FAILED") // within patience; Cambium's own watch, which waits for ten minutes, would not do that
 	if code := j.show("ExitCode"); code == "0:0" || code == "75:0" {
 		t.Errorf("exit code %s", code)
 	}

@@ -3,6 +3,7 @@ package local_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -314,9 +315,10 @@ func TestAnySizesAndRanksSumLikeOneLoop(t *testing.T) {
 	})
 }
 
-// TestSteadyCallsAllocateNothing counts over all ranks together; a stray allocation of the runtime is let pass.
+// TestSteadyCallsAllocateNothing counts over all ranks together, and takes the best of some windows: a call that allocates does
+// so in each, while the runtime's own objects, for goroutines that wait, come and go with the load of the machine.
 func TestSteadyCallsAllocateNothing(t *testing.T) {
-	const warm, calls = 20, 200
+	const warm, calls, windows = 20, 100, 5
 	err := local.NewWorld(2).Run(func(c comm.Communicator) error {
 		b, s := device(t)
 		x := vector(t, b, 4096)
@@ -340,14 +342,18 @@ func TestSteadyCallsAllocateNothing(t *testing.T) {
 		if err := round(warm); err != nil {
 			return err
 		}
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		if err := round(calls); err != nil {
-			return err
+		fewest := uint64(math.MaxUint64)
+		for range windows {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if err := round(calls); err != nil {
+				return err
+			}
+			runtime.ReadMemStats(&after)
+			fewest = min(fewest, after.Mallocs-before.Mallocs)
 		}
-		runtime.ReadMemStats(&after)
-		if n := after.Mallocs - before.Mallocs; n > calls/2 && !raceEnabled {
-			return fmt.Errorf("%d allocations in %d rounds of 5 calls on 2 ranks", n, calls)
+		if fewest > calls/2 && !raceEnabled {
+			return fmt.Errorf("at least %d allocations in %d rounds of 5 calls on 2 ranks", fewest, calls)
 		}
 		return nil
 	})
