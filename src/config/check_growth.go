@@ -90,6 +90,6 @@ func (c *checker) checkOperator(i int, before, s *Stage) {
 	c.require(g.Operator != OperatorStack || !wider, sizes, "stack copies layers and cannot widen them: want zero or mask where the width grows")
 	c.require(g.Statistics != StatisticsMSG || g.Operator == OperatorMask, of(i, "growth.statistics", "growth.operator"), "msg statistics are the mask operator's, the operator is %s", g.Operator)
 	length := of(i, "growth.ramp_iters", "train.train_iters", "train.train_samples", "train.train_tokens", "train.global_batch_size")
-	c.require(g.Operator != OperatorMask || s.Train.GlobalBatchSize == 0 || int64(g.RampIters) <= s.Iterations(), length,
+	c.require(g.Operator != OperatorMask || s.Train.GlobalBatchSize == 0 || s.Train.SeqLength == 0 || int64(g.RampIters) <= s.Iterations(), length,
 		"a ramp of %d steps does not fit into the %d steps of stage %s", g.RampIters, s.Iterations(), fmt.Sprintf("%q", s.Name))
 }

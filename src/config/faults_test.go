@@ -87,6 +87,35 @@ func TestEveryMistakeIsOneSentenceWithLineAndKey(t *testing.T) {
 	}
 }
 
+// Whatever a key is set to, in the file, for one stage or for all, the run is refused by a sentence about it or can be planned.
+func TestNoValueOfAnyKeyIsAPanic(t *testing.T) {
+	text := []byte(strings.Replace(good, "train_iters: 100", "train_tokens: 51.2k", 1)) // lengths that are divided by others
+	values := []string{"0", "1", "-1", "9223372036854775807", "1e300", "true", "[1]"}
+	for _, k := range keys {
+		paths := []string{k.Path}
+		if k.staged() {
+			paths = append(paths, "stages.0."+k.Path, "stages.1."+k.Path)
+		}
+		for _, path := range paths {
+			for _, v := range values {
+				run, err := Parse("run.yaml", text, []string{path + "=" + v}, nil)
+				if err != nil {
+					for line := range strings.SplitSeq(err.Error(), "\n") {
+						if !strings.HasPrefix(line, "run.yaml:") && !strings.HasPrefix(line, "--set "+path+"="+v+":") {
+							t.Errorf("%s=%s: %s", path, v, line)
+						}
+					}
+					continue
+				}
+				if _, err := run.Timeline(); err != nil {
+					t.Errorf("%s=%s is taken, but: %v", path, v, err)
+				}
+				run.LearningRates()
+			}
+		}
+	}
+}
+
 func TestAllFaultsOfAFileAreTold(t *testing.T) {
 	text := good
 	for from, to := range map[string]string{

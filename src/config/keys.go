@@ -89,7 +89,7 @@ var keys = []Key{
 	key("run_dir", "", steers, anyValue, "folder for metrics, checkpoints and the report"),
 	key("local_ranks", "", steers, small, "ranks of this process, where no launcher starts several"),
 	key("world_size", "", steers, from(0, 1<<20, "0 to 1048576"), "ranks of the whole job; 0: as many as the launcher starts, or local ranks"),
-	key("backend", "", steers, anyValue, "what computes; cuda needs a program built by `make cuda`", BackendCPU, BackendCUDA),
+	key("backend", "", steers, anyValue, "what computes; cuda needs a program built by make cuda", BackendCPU, BackendCUDA),
 	key("comm", "", steers, anyValue, "how ranks on GPUs reach each other: nccl, staged (through host memory); auto: nccl where it is found and each rank has a GPU", CommAuto, CommNCCL, CommStaged),
 	key("gemm", "", steers, anyValue, "who multiplies matrices on GPUs: own kernels, cublaslt; auto: the faster one for a shape, timed when it is first met", GemmAuto, GemmOwn, GemmCublasLt),
 	key("threads_per_rank", "", steers, smallOr0, "worker threads a rank; 0: cores / ranks"),

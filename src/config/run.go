@@ -251,10 +251,13 @@ const (
 	ScheduleRestart  = "restart"
 )
 
-// Iterations is the number of steps of the stage; a length in samples or tokens is rounded up to whole steps.
+// Iterations is the number of steps of the stage; a length in samples or tokens is rounded up to whole steps. It is 0 while batch
+// or sequence length are (a run that is still being checked).
 func (s *Stage) Iterations() int64 {
 	t := s.Train
 	switch batch := int64(t.GlobalBatchSize); {
+	case batch <= 0 || t.SeqLength <= 0:
+		return 0
 	case t.TrainSamples > 0:
 		return ceilDiv(int64(t.TrainSamples), batch)
 	case t.TrainTokens > 0:
