@@ -55,8 +55,7 @@ func (l *Log) print(text string) error {
 func (l *Log) add(it *Iteration) {
 	l.iterations++
 	l.sum.ElapsedMS += it.ElapsedMS
-	l.sum.TokensPerSec += it.TokensPerSec * it.ElapsedMS // tokens, in the end divided by the time
-	l.sum.TFLOPs += it.ModelTFLOPs * it.ElapsedMS
+	l.sum.TFLOPs += it.ModelTFLOPs * it.ElapsedMS // operations, in the end divided by the time
 	if !it.Skipped {
 		l.advanced++
 		l.sum.LMLoss += it.LMLoss
@@ -72,9 +71,8 @@ func (l *Log) line(it *Iteration) TrainLine {
 	s := l.sum
 	s.Time, s.Iteration, s.TrainIters, s.ConsumedSamples = it.Time, it.Iteration, l.trainIters, it.ConsumedSamples
 	s.LearningRate, s.GlobalBatchSize, s.LossScale = it.LearningRate, it.GlobalBatchSize, it.LossScale
-	s.GradNorm, s.GrowthStage = it.GradNorm, it.GrowthStage
+	s.GradNorm = it.GradNorm
 	if s.ElapsedMS > 0 {
-		s.TokensPerSec /= s.ElapsedMS
 		s.TFLOPs /= s.ElapsedMS
 	}
 	s.ElapsedMS /= float64(l.iterations)

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TrainLine is one line of the training log in Megatron-LM's format, which scrapers know. Sums and means are over the
+// TrainLine is one line of the training log in Megatron-LM's format, to the character and with nothing behind it, because
+// scrapers know it: growth stage and tokens/s are in the metrics, and a growth has its own line. Sums and means are over the
 // iterations since the line before.
 type TrainLine struct {
 	Time              time.Time
@@ -23,9 +24,6 @@ type TrainLine struct {
 	GradNorm          float64
 	SkippedIterations int
 	NaNIterations     int
-	// What Megatron has not, after everything that it has.
-	GrowthStage  int
-	TokensPerSec float64
 }
 
 // String is the line, without a newline.
@@ -46,8 +44,6 @@ func (l TrainLine) String() string {
 	fmt.Fprintf(&b, " grad norm: %s |", float("%.3f", l.GradNorm))
 	fmt.Fprintf(&b, " number of skipped iterations: %3d |", l.SkippedIterations)
 	fmt.Fprintf(&b, " number of nan iterations: %3d |", l.NaNIterations)
-	fmt.Fprintf(&b, " growth stage: %3d |", l.GrowthStage)
-	fmt.Fprintf(&b, " tokens per second: %s |", float("%.1f", l.TokensPerSec))
 	return b.String()
 }
 
