@@ -1,6 +1,7 @@
 package arrows
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -150,6 +151,54 @@ func TestPurePackagesTouchNothingOutside(t *testing.T) {
 	}
 }
 
+// What an import does not show: a goroutine that is started, and a print.
+func TestPurePackagesStartAndPrintNothing(t *testing.T) {
+	for _, pkg := range pure {
+		files, err := filepath.Glob(filepath.Join("..", "..", "src", pkg, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("pure package %s: %v, %v", pkg, files, err)
+		}
+		for _, path := range files {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			set := token.NewFileSet()
+			file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				if what := outward(n); what != "" {
+					t.Errorf("%s: pure package %s has %s", set.Position(n.Pos()), pkg, what)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// outward names what a node does outside of values, or is empty.
+func outward(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.GoStmt:
+		return "a go statement"
+	case *ast.ChanType, *ast.SelectStmt, *ast.SendStmt:
+		return "a channel"
+	case *ast.CallExpr:
+		switch f := n.Fun.(type) {
+		case *ast.Ident:
+			if f.Name == "print" || f.Name == "println" {
+				return f.Name
+			}
+		case *ast.SelectorExpr:
+			if x, ok := f.X.(*ast.Ident); ok && x.Name == "fmt" && (strings.HasPrefix(f.Sel.Name, "Print") || strings.HasPrefix(f.Sel.Name, "Scan")) {
+				return "fmt." + f.Sel.Name
+			}
+		}
+	}
+	return ""
+}
+
 func TestTableHasNoCycleAndNoGhost(t *testing.T) {
 	all := imports(t)
 	state := map[string]int{} // 1: on the path, 2: done
@@ -176,12 +225,65 @@ func TestTableHasNoCycleAndNoGhost(t *testing.T) {
 }
 
 func TestEveryPackageSaysWhatItIs(t *testing.T) {
-	for pkg := range imports(t) {
-		text, err := os.ReadFile(filepath.Join("..", "..", "src", pkg, "doc.go"))
+	folders := map[string]bool{}
+	for _, top := range []string{"src", "cuda", "tests", "bench"} {
+		err := filepath.WalkDir(filepath.Join("..", "..", top), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, ".go") && !strings.Contains(path, "testdata") {
+				folders[filepath.Dir(path)] = true
+			}
+			return err
+		})
 		if err != nil {
-			t.Errorf("package %s has no doc.go", pkg)
-		} else if !strings.HasPrefix(string(text), "// ") {
-			t.Errorf("%s/doc.go does not begin with the package comment", pkg)
+			t.Fatal(err)
 		}
 	}
+	for folder := range folders {
+		text, err := os.ReadFile(filepath.Join(folder, "doc.go"))
+		if err != nil {
+			t.Errorf("package %s has no doc.go", folder)
+		} else if !strings.HasPrefix(string(text), "// ") {
+			t.Errorf("%s/doc.go does not begin with the package comment", folder)
+		}
+	}
+}
+
+// NOTICE names every module of go.mod and tools.mod, and the version of those that it lists with one.
+func TestNoticeNamesEveryModule(t *testing.T) {
+	notice, err := os.ReadFile(filepath.Join("..", "..", "NOTICE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.FieldsFunc(string(notice), func(r rune) bool { return strings.ContainsRune(" \n,;()", r) })
+	for _, name := range []string{"go.mod", "tools.mod"} {
+		for module, version := range requirements(t, filepath.Join("..", "..", name)) {
+			if rest, ok := strings.CutPrefix(module, "golang.org/"); ok && slices.Contains(words, rest) {
+				continue // listed in one line, without versions
+			}
+			at := slices.Index(words, module)
+			if at < 0 {
+				t.Errorf("NOTICE lacks %s of %s", module, name)
+			} else if said := words[min(at+1, len(words)-1)]; said[0] == 'v' && said[1] >= '0' && said[1] <= '9' && said != version {
+				t.Errorf("NOTICE says %s %s, %s %s", module, said, name, version)
+			}
+		}
+	}
+}
+
+// requirements are the modules that a go.mod requires, with their versions.
+func requirements(t *testing.T, path string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); strings.HasPrefix(line, "\t") && len(f) >= 2 && strings.HasPrefix(f[1], "v") {
+			found[f[0]] = f[1]
+		}
+	}
+	if len(found) < 5 {
+		t.Fatalf("%s requires only %v", path, found)
+	}
+	return found
 }
