@@ -267,3 +267,37 @@ func TestTargetOutsideTheVocabularyFailsTheStream(t *testing.T) {
 		t.Error("target 7 of a split vocabulary of 7 passed")
 	}
 }
+
+// TestAttentionNeedsATileOfScoresAndNoMore: beside its operands attention in fp32 needs the same memory for every length of a
+// sequence, in 16 bits a sum for each key and value more; a matrix of all scores would be 64 MiB here.
+func TestAttentionNeedsATileOfScoresAndNoMore(t *testing.T) {
+	const c, long = 16, 4096
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
+		b := cpu.New(cpu.Options{Workers: 1})
+		defer b.Close()
+		s := b.NewStream("attention")
+		need := func(seq int) int64 {
+			f := func(d tensor.DType, rows, cols int) tensor.Tensor {
+				mem, err := b.Alloc("attention", rows*cols*d.Size())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return tensor.New(mem, 0, d, rows, cols)
+			}
+			x := func() tensor.Tensor { return f(d, seq, c) }
+			a := backend.AttentionGrad{
+				Attention: backend.Attention{Q: x(), K: x(), V: x(), O: x(), LSE: f(tensor.F32, 1, seq).Reshape(1, 1, seq), HeadDim: c, SeqLen: seq, Scale: 0.25},
+				DO:        x(), DQ: x(), DK: x(), DV: x(),
+			}
+			s.AttentionForward(a.Attention)
+			s.AttentionBackward(a)
+			if err := s.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			return int64(b.Usage().Scratch)
+		}
+		if short, more := need(64), need(long); more == 0 || more-short > 3*4*long*c {
+			t.Errorf("%v: attention over 64 tokens needs %d bytes of scratch memory, over %d tokens %d", d, short, long, more)
+		}
+	}
+}
