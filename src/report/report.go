@@ -27,6 +27,9 @@ const (
 // Write makes report.html and its PNGs in a run folder. The run may still be going on, or have made no iteration yet.
 func Write(runDir string) error {
 	h, err := telemetry.ReadHistory(filepath.Join(runDir, MetricsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("report: %s holds no %s: want the folder of a run", runDir, MetricsFile)
+	}
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}

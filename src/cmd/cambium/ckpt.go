@@ -179,5 +179,5 @@ from it.`,
 
 // tokenizerFlag adds --tokenizer-model for models whose tokenizer is not where they say.
 func tokenizerFlag(c *cobra.Command) *string {
-	return c.Flags().String("tokenizer-model", "", "gpt2, cl100k_base, or the `path` of a tokenizer.json; default: the model's own")
+	return c.Flags().String("tokenizer-model", "", "gpt2, cl100k_base, or the `path` of a tokenizer.json, or of a folder with it or with vocab.json and merges.txt; default: the model's own")
 }

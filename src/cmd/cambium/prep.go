@@ -31,7 +31,7 @@ when nothing is held out.`,
 	f.StringVar(&o.GoRoot, "goroot", "", "`folder` of the Go distribution for --corpus go; default: the go command's")
 	f.StringVar(&o.OutputDir, "output-dir", "", "`folder` for tokens and tokenizer")
 	f.StringVar(&o.Output, "output", "", "`prefix` of the token files, instead of --output-dir")
-	f.StringVar(&o.Tokenizer, "tokenizer", "", "gpt2, cl100k_base, bytes, or the `path` of a tokenizer.json")
+	f.StringVar(&o.Tokenizer, "tokenizer", "", "gpt2, cl100k_base, bytes, or the `path` of a tokenizer.json, or of a folder with it or with vocab.json and merges.txt")
 	f.IntVar(&o.TrainTokenizer, "train-tokenizer", 0, "learn a byte-level BPE vocabulary of so many `entries` from the training split")
 	pattern := f.String("split-pattern", "gpt2", "how --train-tokenizer cuts words: gpt2 or cl100k")
 	splits := f.StringArray("split", nil, "hold out a share of the documents: `NAME=FRACTION`, may be repeated; default for --corpus: validation=0.02")

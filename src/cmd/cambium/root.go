@@ -139,6 +139,11 @@ func wrapArgs(c *cobra.Command) {
 		if len(args) > 0 && c.ValidArgsFunction == nil {
 			return usageError{fmt.Errorf("%sunexpected argument %q; see %s --help", within(c), args[0], c.CommandPath())}
 		}
+		if words := strings.Fields(c.Use); len(args) == 0 && len(words) > 1 {
+			return usageError{fmt.Errorf("%s%s is missing; usage: %s", within(c), strings.TrimSuffix(words[1], "..."), c.UseLine())}
+		} else if len(args) > 1 { // no command wants two, and those that want several take any number
+			return usageError{fmt.Errorf("%sunexpected argument %q; usage: %s", within(c), args[1], c.UseLine())}
+		}
 		return usageError{fmt.Errorf("%s%w; usage: %s", within(c), err, c.UseLine())}
 	}
 	for _, sub := range c.Commands() {
