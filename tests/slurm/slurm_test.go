@@ -49,8 +49,7 @@ func reference(t *testing.T) *telemetry.History {
 // the middle of the run however fast this machine is.
 func TestAJobAtItsTimeLimitSavesGoesBackIntoTheQueueAndFinishesAsIfNothingHadHappened(t *testing.T) {
 	needs(t)
-	j := submit(t, "limit", options{sbatch: []string{"--time=1", "--signal=USR1@60"}}, "--save-interval", "0")
-	pids := j.freeze(5)
+	j, pids := submitFrozen(t, "limit", 5, options{sbatch: []string{"--time=1", "--signal=USR1@60"}}, "--save-interval", "0")
 	until(t, "signalled", func() bool { return !slices.ContainsFunc(pids, waits) })
 	for _, pid := range pids {
 		_ = syscall.Kill(pid, syscall.SIGCONT) // Slurm may have done so, and the rank have ended
@@ -114,7 +113,11 @@ func TestAKilledRankEndsTheJobWithinSeconds(t *testing.T) {
 	needs(t)
 	j := submit(t, "killed", options{}, endless...)
 	j.training(3)
-	if err := syscall.Kill(j.rankProcesses()[ranks-1], syscall.SIGKILL); err != nil {
+	pids := j.rankProcesses()
+	if pids == nil {
+		t.Fatalf("job %s has not %d ranks on this machine", j.id, ranks)
+	}
+	if err := syscall.Kill(pids[ranks-1], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	j.ends("FAILED") // within patience; Cambium's own watch, which waits for ten minutes, would not do that
@@ -147,8 +150,7 @@ func TestASignalToTheBatchScriptIsPassedOn(t *testing.T) {
 
 func TestAJobThatLosesANodeIsStartedAgainAndFinishesAsIfNothingHadHappened(t *testing.T) {
 	needs(t)
-	j := submit(t, "lost", options{}, "--save-interval", "10")
-	j.freeze(15)
+	j, _ := submitFrozen(t, "lost", 15, options{}, "--save-interval", "10")
 	node, err := exec.Command("scontrol", "show", "hostnames", j.show("NodeList")).Output()
 	if err != nil {
 		t.Fatal(err)
