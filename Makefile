@@ -6,10 +6,12 @@ CONFIG   ?= configs/quickstart.yaml
 CORPUS   ?= runs/data/go
 VERSION  := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
 LDFLAGS  := -X main.version=$(VERSION)
+# One set of flags for what is built and what is tested, or every package is compiled twice.
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 export CGO_ENABLED ?= $(shell command -v cc >/dev/null 2>&1 && echo 1 || echo 0)
 
 .DEFAULT_GOAL := build
-.PHONY: help train build mpi cuda gpu-bench test test-cuda emulator test-short test-race test-arm64 lint fmt bench clean
+.PHONY: help train build mpi cuda gpu-bench test test-cuda emulator test-race test-arm64 lint fmt bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,15 +21,15 @@ train: build ## the main job: a GPT that grows twice while it learns Go's own so
 	@bin/cambium train --config $(CONFIG) --run-dir $(RUN)
 
 build: setup ## bin/cambium
-	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cambium ./src/cmd/cambium
+	@$(GO) build -ldflags '$(LDFLAGS)' -o bin/cambium ./src/cmd/cambium
 
 mpi: setup ## bin/cambium-mpi: the same program, whose ranks mpirun and srun start; with the MPI that MPICC= or the PATH gives
-	@cc=$$(.ci/mpi) && CC=$$cc CGO_ENABLED=1 $(GO) build -tags mpi -trimpath -ldflags '$(LDFLAGS)' -o bin/cambium-mpi ./src/cmd/cambium \
+	@cc=$$(.ci/mpi) && CC=$$cc CGO_ENABLED=1 $(GO) build -tags mpi -ldflags '$(LDFLAGS)' -o bin/cambium-mpi ./src/cmd/cambium \
 	&& echo "bin/cambium-mpi: built with $$cc"
 
 cuda: setup ## bin/cambium-cuda: with the CUDA backend, its kernels for sm_80, sm_90a and sm_100 inside
 	@env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && cuda/compile.sh "$$CAMBIUM_CUDA_TOOLKIT" build/cuda src/backend/cuda/kernels \
-	&& $(GO) build -tags cuda -trimpath -ldflags '$(LDFLAGS)' -o bin/cambium-cuda ./src/cmd/cambium
+	&& $(GO) build -tags cuda -ldflags '$(LDFLAGS)' -o bin/cambium-cuda ./src/cmd/cambium
 
 gpu-bench: setup ## bin/cuda-conformance, which bench/gpu/run.sh carries to a machine with a GPU
 	@env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && $(GO) test -c -tags cuda -o bin/cuda-conformance ./src/backend/cuda
@@ -45,7 +47,7 @@ setup:
 	@.ci/setup
 
 test: setup ## all tests: every package, the race detector where goroutines run, the portable path as arm64
-	@$(MAKE) --no-print-directory test-race test-arm64
+	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) test-race test-arm64
 	$(GO) test -timeout 15m ./...
 
 RACE := ./src/backend/cpu ./src/comm/... ./src/data ./src/execute ./src/telemetry ./src/train

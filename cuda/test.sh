@@ -20,15 +20,29 @@ on() { # DRIVER'S FOLDER, VARIABLES... -- ARGUMENTS OF go test...
     env $variables "$go" test -count=1 -tags cuda -timeout 15m "$@"
 }
 
+# Two lists at once: each keeps about one core busy. What the second one says follows the first.
+log=build/cuda/test.log
+trains() {
+    on "$fast" CAMBIUM_EMU_SEED=3 -- -run Device ./src/bench ./src/cmd/cambium/doctor ./src/comm/staged ./tests/layouts
+    on "$fast" CAMBIUM_NCCL="$fast/libnccl.so.2" CAMBIUM_EMU_DEVICES=8 CAMBIUM_EMU_SEED=5 -- -run 'Conformance|NCCL|Refused|Wrong|Differ' ./src/comm/nccl ./tests/layouts
+}
+(trains) >"$log" 2>&1 &
+second=$!
+trap 'kill "$second" 2>/dev/null || true; cat "$log"' EXIT
+
 # CAMBIUM_EMU_SEED delays streams at random: a result that an event should have ordered changes.
 # shellcheck disable=SC2086
 on "$fast" CAMBIUM_CUBLASLT="$fast/libcublasLt.so.13" CAMBIUM_EMU_SEED=7 -- ${SHORT:-} ./src/backend/cuda
 on "$fast" CAMBIUM_EMU_SM=90 CAMBIUM_EMU_SEED=2 -- -short -run 'Wgmma|Conformance/(Gemm|Attention).*16,_aligned' ./src/backend/cuda
-on "$fast" CAMBIUM_EMU_SEED=3 -- -run Device ./src/bench ./src/cmd/cambium/doctor ./src/comm/staged ./tests/layouts
-on "$fast" CAMBIUM_NCCL="$fast/libnccl.so.2" CAMBIUM_EMU_DEVICES=8 CAMBIUM_EMU_SEED=5 -- -run 'Conformance|NCCL|Refused|Wrong|Differ' ./src/comm/nccl ./tests/layouts
 # One block at a time: what is found is the same, and no locks are taken.
 on "$checked" CAMBIUM_EMU_THREADS=1 -- -short -run '(TestConformance|Missing)/^([A-Za-z]+|Gemm_in_bf16|.*_in_bf16,_aligned)$' ./src/backend/cuda
 
 "$go" build -tags cuda -o build/cuda/cambium ./src/cmd/cambium
 "$go" test -c -tags cuda -o build/cuda/conformance ./src/backend/cuda
 CAMBIUM_CUDA_DRIVER=$fast/libcuda.so.1 CAMBIUM=build/cuda/cambium CONFORMANCE=build/cuda/conformance bench/gpu/run.sh build/cuda/tiny --tiny
+
+trap - EXIT
+status=0
+wait "$second" || status=$?
+cat "$log"
+exit "$status"

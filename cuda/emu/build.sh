@@ -8,6 +8,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=$1 kind=$2
 shift 2
+case $out in /*) ;; *) out=$PWD/$out ;; esac
 work=$out/$kind.objects
 mkdir -p "$work"
 cxx=${CXX:-g++}
@@ -26,21 +27,22 @@ if [ "$kind" = checked ]; then
 fi
 objects=
 pids=
-compile() { # SOURCE OBJECT FLAGS...: when it is older than anything that it may include
+compile() { # SOURCE OBJECT FLAGS...: into the folder of objects, when it is older than anything that it may include
     source=$1 object=$2
     shift 2
     objects="$objects $object"
-    [ -e "$object" ] && [ -z "$(find "$here" "$here/../common" "$(dirname "$source")" -newer "$object" -name '*.[hc]*' | head -n 1)" ] && return
-    "$cxx" $flags "$@" -c "$source" -o "$object" &
+    [ -e "$work/$object" ] && [ -z "$(find "$here" "$here/../common" "$(dirname "$source")" -newer "$work/$object" -name '*.[hc]*' | head -n 1)" ] && return
+    "$cxx" $flags "$@" -c "$source" -o "$work/$object" &
     pids="$pids $!"
 }
-for f in "$here"/nccl/*.cc; do compile "$f" "$work/nccl-$(basename "$f" .cc).o"; done
+for f in "$here"/nccl/*.cc; do compile "$f" "nccl-$(basename "$f" .cc).o"; done
 nccl=$objects objects=
-for f in "$here"/cublaslt/*.cc; do compile "$f" "$work/cublaslt-$(basename "$f" .cc).o"; done
+for f in "$here"/cublaslt/*.cc; do compile "$f" "cublaslt-$(basename "$f" .cc).o"; done
 cublaslt=$objects objects=
-for f in "$here"/runtime/*.cc; do compile "$f" "$work/$(basename "$f" .cc).o"; done
-for f in "$@"; do compile "$f" "$work/kernel-$(echo "$f" | tr / -).o" $kernels -Wno-unknown-pragmas -Wno-unused-parameter -x c++; done
+for f in "$here"/runtime/*.cc; do compile "$f" "$(basename "$f" .cc).o"; done
+for f in "$@"; do compile "$f" "kernel-$(echo "$f" | tr / -).o" $kernels -Wno-unknown-pragmas -Wno-unused-parameter -x c++; done
 for p in $pids; do wait "$p"; done
+cd "$work"
 "$cxx" $flags -shared -Wl,-soname,libcuda.so.1 $objects -o "$out/libcuda.so.1" -lpthread -ldl
 "$cxx" $flags -shared -Wl,-soname,libnccl.so.2 $nccl -o "$out/libnccl.so.2" -lpthread -ldl -lrt
 "$cxx" $flags -shared -Wl,-soname,libcublasLt.so.13 $cublaslt -o "$out/libcublasLt.so.13" -lpthread -ldl

@@ -29,6 +29,9 @@ var built = sync.OnceValues(func() (string, error) {
 		}
 	}
 	for _, kind := range []string{"fast", "checked"} {
+		if err := reuse(filepath.Join("..", "..", "build", "cuda", "emu", kind, kind+".objects"), filepath.Join(dir, kind, kind+".objects")); err != nil {
+			return "", err
+		}
 		if err := run("sh", "build.sh", filepath.Join(dir, kind), kind, "testdata/kernels.cu"); err != nil {
 			return "", err
 		}
@@ -39,6 +42,27 @@ var built = sync.OnceValues(func() (string, error) {
 	}
 	return dir, run("g++", "-std=c++20", "-O2", "testdata/main.cc", "-o", filepath.Join(dir, "emu"), filepath.Join(fast, "libcuda.so.1"))
 })
+
+// reuse copies what `make emulator` has compiled, but for the kernels, with its time: build.sh compiles anew what is older than its
+// sources.
+func reuse(from, to string) error {
+	files, _ := filepath.Glob(filepath.Join(from, "*.o")) // none: nothing to copy
+	if os.Getenv("CAMBIUM_EMU_CXXFLAGS") != "" || len(files) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if strings.HasPrefix(filepath.Base(f), "kernel-") {
+			continue
+		}
+		if err := run("cp", "-p", f, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func run(command string, args ...string) error {
 	out, err := exec.Command(command, args...).CombinedOutput()
@@ -71,7 +95,7 @@ func execute(t *testing.T, program, kind, name string, env ...string) string {
 	if dir == "" {
 		t.Skip("no g++ on this machine: Debian package g++")
 	}
-	c := exec.Command("timeout", "60", filepath.Join(dir, program), name)
+	c := exec.Command("timeout", "600", filepath.Join(dir, program), name)
 	c.Env = append(append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(dir, kind)), env...)
 	var out bytes.Buffer
 	c.Stdout = &out
@@ -127,11 +151,11 @@ func TestEveryKindOfBugIsCaught(t *testing.T) {
 func TestAMissingEventBetweenStreamsShowsWithSomeSeed(t *testing.T) {
 	for _, name := range []string{"bug_streams", "bug_graph"} {
 		caught := false
-		for seed := 1; seed <= 5 && !caught; seed++ {
+		for seed := 1; seed <= 50 && !caught; seed++ { // a load on the machine delays streams too, by chance into the right order
 			caught = strings.HasPrefix(emulate(t, "fast", name, fmt.Sprintf("CAMBIUM_EMU_SEED=%d", seed)), "wrong")
 		}
 		if !caught {
-			t.Errorf("%s: five seeds gave right numbers all the same", name)
+			t.Errorf("%s: fifty seeds gave right numbers all the same", name)
 		}
 	}
 }

@@ -83,9 +83,11 @@ func (l *twins) same(name string) {
 }
 
 func TestSixteenBitsAreSinglePrecisionRoundedOnce(t *testing.T) {
-	for _, level := range cpu.Levels() {
+	levels, counts := scope()
+	counts = slices.DeleteFunc(counts, func(n int) bool { return n == 2 })
+	for _, level := range levels {
 		for _, half := range []tensor.DType{tensor.BF16, tensor.F16} {
-			for workers := 1; workers <= 3; workers += 2 {
+			for _, workers := range counts {
 				t.Run(fmt.Sprintf("%s/%v/workers%d", level, half, workers), func(t *testing.T) {
 					b := cpu.New(cpu.Options{Level: level, Workers: workers})
 					defer b.Close()
