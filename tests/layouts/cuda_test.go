@@ -34,13 +34,13 @@ func TestDevicesTrainLikeTheProcessor(t *testing.T) {
 		sets         []string
 	}{
 		{"gpt2", "fp32", cut{tp: 2, pp: 2, dp: 2, schedule: "1f1b", sequence: true}, bounds{1e-5, 2e-4}, nil},
-		{"llama", "fp32", cut{tp: 4, pp: 1, dp: 2, sequence: true, recompute: "full"}, bounds{1e-5, 2e-4}, nil},
+		{"llama", "fp32", cut{tp: 4, pp: 1, dp: 2, sequence: true, recompute: "full"}, bounds{1e-5, 2e-4}, []string{"train.global_batch_size=4"}},
 		{"flm", "fp32", cut{tp: 1, pp: 4, dp: 2, schedule: "zero-bubble"}, bounds{1e-5, 2e-4}, nil},
 		{"flm", "bf16", cut{tp: 2, pp: 2, dp: 2, schedule: "1f1b"}, bounds{1e-3, 1e-2}, slow},
 		{"llama", "fp16", cut{tp: 2, pp: 2, dp: 1, schedule: "interleaved", virtual: 2, recompute: "selective"}, bounds{1.5e-4, 1.5e-3}, append(slow, "precision.initial_loss_scale=1024")},
 	} {
 		t.Run(fmt.Sprint(c.dtype, " ", c.model, " ", c.cut), func(t *testing.T) {
-			sets := append([]string{"train.train_iters=4"}, c.sets...) // an emulated device is slow
+			sets := append([]string{"train.train_iters=3"}, c.sets...) // an emulated device is slow
 			want := run(t, configure(t, t.TempDir(), c.model, c.dtype, one, sets...))
 			got := run(t, configure(t, t.TempDir(), c.model, c.dtype, c.cut, append(sets, onDevices)...))
 			apart := compare(t, got, want, c.bounds)
@@ -62,8 +62,8 @@ func TestDevicesTrainOverNCCL(t *testing.T) {
 	apart := compare(t, got, want, bounds{1e-5, 2e-4})
 	t.Logf("losses differ by %.1e at most, gradient norms by %.1e", apart.loss, apart.norm)
 
-	want = run(t, grow(t, t.TempDir(), 1, "fp32", "mask", oneRank))
-	got = run(t, grow(t, t.TempDir(), 4, "fp32", "mask", deviceGrids, onDevices, byNCCL))
+	want = run(t, growOnDevices(t, t.TempDir(), 1, oneRank))
+	got = run(t, growOnDevices(t, t.TempDir(), 4, deviceGrids, onDevices, byNCCL))
 	apart = compare(t, got, want, bounds{1e-4, 2e-3})
 	t.Logf("growing: losses differ by %.1e at most, gradient norms by %.1e", apart.loss, apart.norm)
 }
@@ -74,12 +74,17 @@ var deviceGrids = []string{
 	"{pipeline_model_parallel_size: 4}",
 }
 
+// growOnDevices is grow by mask with fewer steps: in each stage but the first three of a ramp and one behind it.
+func growOnDevices(t *testing.T, dir string, ranks int, grids []string, sets ...string) *config.Run {
+	t.Helper()
+	return grow(t, dir, ranks, "fp32", "mask", grids, append([]string{"train.train_iters=4", "growth.ramp_iters=3"}, sets...)...)
+}
+
 // On devices too a run grows from grid to grid, keeps its loss, and goes on bit for bit after a stop behind a growth.
 func TestAGrowingRunOnDevices(t *testing.T) {
 	needDevice(t)
-	grids := deviceGrids
-	want := run(t, grow(t, t.TempDir(), 1, "fp32", "mask", oneRank))
-	straight := run(t, grow(t, t.TempDir(), 4, "fp32", "mask", grids, onDevices))
+	want := run(t, growOnDevices(t, t.TempDir(), 1, oneRank))
+	straight := run(t, growOnDevices(t, t.TempDir(), 4, deviceGrids, onDevices))
 	apart := compare(t, straight, want, bounds{1e-4, 2e-3})
 	t.Logf("losses differ by %.1e at most, gradient norms by %.1e", apart.loss, apart.norm)
 	for i, g := range straight.Growths {
@@ -91,8 +96,8 @@ func TestAGrowingRunOnDevices(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	run(t, grow(t, dir, 4, "fp32", "mask", grids, onDevices, "exit.exit_interval=8"))
-	resumed := run(t, grow(t, dir, 4, "fp32", "mask", grids, onDevices))
+	run(t, growOnDevices(t, dir, 4, deviceGrids, onDevices, "exit.exit_interval=6"))
+	resumed := run(t, growOnDevices(t, dir, 4, deviceGrids, onDevices))
 	compare(t, resumed, straight, bounds{})
 	sameGrowths(t, resumed, straight)
 }
@@ -123,6 +128,6 @@ func TestGraphsOnDevicesChangeNoBit(t *testing.T) {
 	both("a loss scale", func(dir string) *config.Run { return configure(t, dir, "gpt2", "fp16", one, scale...) })
 	both("a growth", func(dir string) *config.Run {
 		return grow(t, dir, 2, "bf16", "mask", []string{"{}", "{tensor_model_parallel_size: 2}", "{pipeline_model_parallel_size: 2}"},
-			"train.train_iters=5", "train.global_batch_size=4", onDevices)
+			"train.train_iters=4", "growth.ramp_iters=3", "train.global_batch_size=4", onDevices)
 	})
 }
