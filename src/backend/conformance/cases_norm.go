@@ -15,6 +15,12 @@ var normShapes = []shape{
 // longRow has more elements than 8 a thread for a block of 256, and is not a multiple of what a block takes.
 var longRow = shape{2, 2056, 2056}
 
+// skips tells whether a shape has no need of a mask with a variant: of all shapes, large ones take every mask and every variant, small
+// ones each mask with each variant.
+func (l *lab) skips(s shape, mask, variant int) bool {
+	return !l.short() && s.rows*s.cols > 8000 && (mask+variant)%4 != 0
+}
+
 // normMasks are masks that have arrived at v = 1 or hide nothing, no mask, and a mask at v = 0.3 with both divisors.
 func normMasks(cols int) []backend.NormMask {
 	old := max(1, cols*5/8)
@@ -38,6 +44,9 @@ func caseNormForward(l *lab) {
 		for i, mask := range some(l, normMasks(s.cols)) {
 			for _, rms := range []bool{false, true} {
 				for variant := range 4 {
+					if l.skips(s, i, variant) {
+						continue
+					}
 					if l.normForward(s, mask, rms, variant); l.Failed() {
 						l.Fatalf("shape %v mask %d rms %v variant %d", s, i, rms, variant)
 					}
@@ -115,6 +124,9 @@ func caseNormBackward(l *lab) {
 		for i, mask := range some(l, normMasks(s.cols)) {
 			for _, rms := range []bool{false, true} {
 				for variant := range 4 {
+					if l.skips(s, i, variant) {
+						continue
+					}
 					if l.normBackward(s, mask, rms, variant); l.Failed() {
 						l.Fatalf("shape %v mask %d rms %v variant %d", s, i, rms, variant)
 					}
