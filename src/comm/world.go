@@ -24,6 +24,18 @@ type World interface {
 // Mortal is a Communicator that knows, without a call, why its world was aborted; nil while the world lives.
 type Mortal interface{ Err() error }
 
+// Freer is a Communicator that holds something of the system's, of which there may not be many, until its Free, which all ranks
+// of the group call when they need it no more.
+type Freer interface{ Free() error }
+
+// Free frees a group, where there is something to free. The group is not used any more.
+func Free(c Communicator) error {
+	if f, ok := c.(Freer); ok {
+		return f.Free()
+	}
+	return nil
+}
+
 // Wait is one call that some ranks have entered and others have not. Ranks are numbered as in the world.
 type Wait struct {
 	Call    string    // as in `all-reduce "dp grads"`

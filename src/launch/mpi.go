@@ -42,7 +42,7 @@ func Open(o Options) (comm.World, error) {
 	if err := o.several(c.Size()); err != nil {
 		return nil, err
 	}
-	w, err := commpi.NewWorld(c)
+	w, err := commpi.NewWorld(c, commpi.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -51,8 +51,10 @@ func rank(fate string, w comm.World, c comm.Communicator) error {
 		return nil
 	case fate == "mismatch" && last:
 		return c.Barrier("grad norm")
-	case fate == "short" || fate == "error in a stream":
+	case fate == "short" || fate == "error in a stream" || fate == "much shorter":
 		return reduce(c, fate, last)
+	case fate == "shorter" || fate == "another order" || fate == "killed before a sum":
+		return reduceShort(c, fate, last)
 	case fate == "pending":
 		return pending(w, c, last)
 	case !last && fate == "busy":
@@ -76,10 +78,13 @@ func reduce(c comm.Communicator, fate string, last bool) error {
 	defer func() { _ = b.Close() }()
 	n := 1 << 20
 	s := b.NewStream("test")
-	if last && fate == "short" {
+	switch {
+	case !last:
+	case fate == "short":
 		n /= 2
-	}
-	if last && fate != "short" {
+	case fate == "much shorter": // goes through shared memory, where the others' goes by MPI
+		n = 100
+	default:
 		s.Do("save", func() error { return errors.New("the disk is full") })
 	}
 	mem, err := b.Alloc("test", 4*n)
@@ -88,6 +93,41 @@ func reduce(c comm.Communicator, fate string, last bool) error {
 	}
 	c.AllReduce(s, "grads", comm.Sum, tensor.New(mem, 0, tensor.F32, n))
 	return s.Sync()
+}
+
+// reduceShort has all ranks make short sums, a thousand that match, and then the last one another, or none.
+func reduceShort(c comm.Communicator, fate string, last bool) error {
+	b := cpu.New(cpu.Options{Workers: 1})
+	defer func() { _ = b.Close() }()
+	s := b.NewStream("test")
+	mem, err := b.Alloc("test", 1024)
+	if err != nil {
+		return err
+	}
+	x := tensor.New(mem, 0, tensor.F32, 256)
+	for range 1000 {
+		c.AllReduce(s, "losses", comm.Sum, x)
+	}
+	switch {
+	case last && fate == "shorter":
+		x = x.Slice(0, 128)
+	case last && fate == "another order":
+		c.AllGather(s, "norms", []tensor.Tensor{x.Slice(0, 1)}, ones(x, c.Size()))
+	case last:
+		_ = s.Sync()
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+	c.AllReduce(s, "norms", comm.Sum, x)
+	return s.Sync()
+}
+
+// ones are the first n elements of x, one by one.
+func ones(x tensor.Tensor, n int) (lists [][]tensor.Tensor) {
+	for q := range n {
+		lists = append(lists, []tensor.Tensor{x.Slice(q, q+1)})
+	}
+	return lists
 }
 
 // pending has the last rank come only when the first one has said for whom it waits, which the file CAMBIUM_SAID tells.

@@ -46,7 +46,7 @@ func (r *rank) grow() error {
 		grown.Abort()
 		return r.stay(err)
 	}
-	from := r.groups.grid
+	old := r.groups
 	if err := grown.Commit(); err != nil {
 		return fmt.Errorf("growth to stage %q: %w", r.cfg.Stages[next].Name, err)
 	}
@@ -54,12 +54,17 @@ func (r *rank) grow() error {
 	if err := r.build(); err != nil {
 		return err
 	}
+	if old.tp != to.tp {
+		if err := old.free(); err != nil {
+			return err
+		}
+	}
 	memory, err := r.memory()
 	if err != nil {
 		return err
 	}
 	r.lead(func(o *observer) error {
-		e := growthEvent{before: before, after: after, change: change, took: time.Since(begin), stats: grown.Stats, from: from}
+		e := growthEvent{before: before, after: after, change: change, took: time.Since(begin), stats: grown.Stats, from: old.grid}
 		return o.grown(r, e, memory)
 	})
 	return nil

@@ -36,6 +36,16 @@ func (r *rank) split(stage int) (g groups, err error) {
 	return g, nil
 }
 
+// free gives up groups that another grid has replaced. All ranks call it together.
+func (g groups) free() error {
+	for _, c := range []comm.Communicator{g.tp, g.dp, g.pp, g.embedding} {
+		if err := comm.Free(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // sameGroups tells whether two grids cut the ranks alike.
 func sameGroups(a, b grid.Grid) bool { return a.TP == b.TP && a.PP == b.PP && a.DP == b.DP }
 

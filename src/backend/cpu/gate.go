@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"cambium/src/spin"
 )
 
 // spinRounds bounds how long a waiter spins before it parks: about 5 microseconds. A parked goroutine takes longer than
@@ -47,15 +49,15 @@ func (g *gate) advance(v uint64) {
 }
 
 // await returns once the counter has reached at: it spins for the given number of rounds and then parks.
-func (g *gate) await(at uint64, spin int) {
-	for i := range spin {
+func (g *gate) await(at uint64, rounds int) {
+	for i := range rounds {
 		if g.value.Load() >= at {
 			return
 		}
 		if i%yieldEvery == yieldEvery-1 {
 			runtime.Gosched()
 		} else {
-			pause(4)
+			spin.Pause(4)
 		}
 	}
 	if g.value.Load() >= at {

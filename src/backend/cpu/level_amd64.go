@@ -13,8 +13,3 @@ func hasLevel(l level) bool {
 	}
 	return true
 }
-
-// pause waits for about n x 40 ns without giving up the processor, and gently for a hyper-thread beside.
-//
-//go:noescape
-func pause(n uint32)

@@ -16,7 +16,7 @@ func TestLargeGroupsGoInLogarithmicSteps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := NewWorld(c)
+	w, err := NewWorld(c, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

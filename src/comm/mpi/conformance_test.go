@@ -31,13 +31,13 @@ func TestMain(m *testing.M) {
 }
 
 // world is a fresh world of all ranks.
-func world(t testing.TB) *commpi.World {
+func world(t testing.TB, o commpi.Options) *commpi.World {
 	t.Helper()
 	c, err := mpi.World()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := commpi.NewWorld(c)
+	w, err := commpi.NewWorld(c, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,16 +45,23 @@ func world(t testing.TB) *commpi.World {
 	return w
 }
 
-func open(t *testing.T, n int) []conformance.Rank {
-	if c, err := mpi.World(); err != nil || c.Size() != n {
-		return nil
-	}
-	w := world(t)
-	b := cpu.New(cpu.Options{Workers: 1 + w.Comm().Rank()%2})
-	t.Cleanup(func() { _ = b.Close() })
-	return []conformance.Rank{{Comm: w.Comm(), Backend: b}}
+func suite(o commpi.Options) conformance.Suite {
+	return conformance.Suite{Open: func(t *testing.T, n int) []conformance.Rank {
+		if c, err := mpi.World(); err != nil || c.Size() != n {
+			return nil
+		}
+		w := world(t, o)
+		b := cpu.New(cpu.Options{Workers: 1 + w.Comm().Rank()%2})
+		t.Cleanup(func() { _ = b.Close() })
+		return []conformance.Rank{{Comm: w.Comm(), Backend: b}}
+	}}
 }
 
-func TestConformance(t *testing.T) {
-	conformance.Run(t, conformance.Suite{Open: open})
+func TestConformance(t *testing.T) { conformance.Run(t, suite(commpi.Options{})) }
+
+// TestConformanceAcrossNodes has no ranks share memory, as if each were on a node of its own, or pairs of them.
+func TestConformanceAcrossNodes(t *testing.T) {
+	for _, neighbours := range []int{1, 2} {
+		t.Run(fmt.Sprint(neighbours), func(t *testing.T) { conformance.Run(t, suite(commpi.Options{Neighbours: neighbours})) })
+	}
 }

@@ -112,6 +112,9 @@ func (r *run) bruck(c *call) error {
 // exchangeSmall gives every rank everyone's bytes, at once in small groups and in log2 steps in large ones: f sees them in
 // the order of ranks.
 func (c *call) exchangeSmall(mine []byte, f func(q int, b []byte)) error {
+	if c.quick(len(mine), c.m.w.board.limit) {
+		return c.tellQuick(mine, f)
+	}
 	r, err := c.begin(2 * c.m.Size() * c.m.w.cutSums.pieces(spanBytes(len(mine))))
 	if err != nil {
 		return err
@@ -174,7 +177,7 @@ func (m *member) Gather(name string, mine []byte) ([][]byte, error) {
 		for q := range all {
 			c.out[q].setBytes(all[q])
 		}
-		c.work = work{first: (*call).allGather}
+		c.kind, c.work = 1, work{first: (*call).allGather}
 		_, err = c.whole()
 		return err
 	})
@@ -195,12 +198,16 @@ func (m *member) Barrier(name string) error {
 func (m *member) Split(name string, color, key int) (comm.Communicator, error) {
 	c := m.call("split", name)
 	mine := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(color)), uint64(key))
-	type place struct{ color, key, index int }
+	mine = binary.LittleEndian.AppendUint64(mine, m.w.nextContext())
+	type place struct {
+		color, key, index int
+		context           uint64 // of a group in which it is the first
+	}
 	var all []place
 	var made comm.Communicator
 	err := c.control(func() error {
 		err := c.exchangeSmall(mine, func(q int, b []byte) {
-			all = append(all, place{int(binary.LittleEndian.Uint64(b)), int(binary.LittleEndian.Uint64(b[8:])), q})
+			all = append(all, place{int(binary.LittleEndian.Uint64(b)), int(binary.LittleEndian.Uint64(b[8:])), q, binary.LittleEndian.Uint64(b[16:])})
 		})
 		if err != nil {
 			return err
@@ -224,7 +231,7 @@ func (m *member) Split(name string, color, key int) (comm.Communicator, error) {
 		if sub, err = m.comm.Split(first, at); err != nil {
 			return fmt.Errorf("comm: %s: %w", c.title(), err)
 		}
-		made = newMember(m.w, sub, ranks)
+		made = newMember(m.w, sub, ranks, all[first].context)
 		return nil
 	})
 	return made, err

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"time"
 
 	"cambium/src/backend"
 	"cambium/src/comm"
@@ -18,21 +20,63 @@ import (
 // member is this process's rank in a group: the Communicator.
 type member struct {
 	w     *World
-	comm  mpi.Comm
+	comm  mpi.Comm // its zero value once it has been freed
 	index int
 	ranks []int // member -> rank in the world
+
+	context uint64  // names the group in the keys of messages
+	out, in []*lane // to and from each member; nil where it has no memory with this rank
+	allNear bool    // each of them has
 
 	mu          sync.Mutex
 	collectives int   // calls enqueued so far
 	sent, recvd []int // messages enqueued so far, by peer
+	made        int   // records of calls; all are free when no calls are under way
 	free        []*call
 }
 
 var _ comm.Communicator = (*member)(nil)
 
-func newMember(w *World, c mpi.Comm, ranks []int) *member {
+// newMember makes the group. The world needs w.mu once it is in use.
+func newMember(w *World, c mpi.Comm, ranks []int, context uint64) *member {
 	n := len(ranks)
-	return &member{w: w, comm: c, index: c.Rank(), ranks: ranks, sent: make([]int, n), recvd: make([]int, n)}
+	m := &member{w: w, comm: c, index: c.Rank(), ranks: ranks, context: context, sent: make([]int, n), recvd: make([]int, n), allNear: true}
+	for q, rank := range ranks {
+		m.out, m.in = append(m.out, w.board.out[rank]), append(m.in, w.board.in[rank])
+		m.allNear = m.allNear && (q == m.index || m.out[q] != nil)
+	}
+	w.members = append(w.members, m)
+	return m
+}
+
+// idle tells whether no call is under way.
+func (m *member) idle() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.free) == m.made
+}
+
+// Free waits for the group's calls, in all ranks, and gives its communicator back. The world's stays until Close.
+func (m *member) Free() error {
+	if m == m.w.root || m.comm == (mpi.Comm{}) {
+		return nil
+	}
+	for !m.idle() {
+		if err := m.Err(); err != nil {
+			return err
+		}
+		time.Sleep(m.w.idle.shortest)
+	}
+	if err := m.Barrier("free"); err != nil {
+		return err
+	}
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	i := slices.Index(m.w.members, m)
+	m.w.members = slices.Delete(m.w.members, i, i+1)
+	err := m.comm.Free()
+	m.comm = mpi.Comm{}
+	return err
 }
 
 func (m *member) Rank() int { return m.index }
@@ -55,6 +99,11 @@ type call struct {
 	in, out  []flat
 	messages []message
 	blocks   blocks
+	kind     int // of the call's first transfers: 0, or 1 where it has made some before
+	arrivals []arrival
+	missing  int // arrivals that have not come
+	late     []departure
+	views    views
 	work     work
 	under    *run // the transfers of a call that has begun and waits
 	// What the stream runs, with failures seen to: the call, and its beginning alone. Both are made once.
@@ -76,11 +125,9 @@ type message struct {
 	peer, seq int
 }
 
-func (c *call) tag(kind int) int { return c.m.w.tag(c.seq, kind, c.mark) }
+func (c *call) tag(kind int) int { return c.m.w.tagOf(c.label(kind)) }
 
 func (c *call) title() string { return fmt.Sprintf("%s %q", c.what, c.name) }
-
-func (c *call) begin(slots int) (*run, error) { return c.m.begin(c.what, c.name, slots) }
 
 // call takes a record and numbers it.
 func (m *member) call(what, name string) *call {
@@ -99,13 +146,14 @@ func (m *member) take(what, name string) *call {
 		c, m.free = m.free[n-1], m.free[:n-1]
 	} else {
 		c = &call{m: m}
+		m.made++
 		c.do = func() error {
 			_, err := c.guard((*call).whole)
 			return err
 		}
 		c.begun = func() (bool, error) { return c.guard((*call).briefly) }
 	}
-	c.what, c.name, c.op, c.dtype, c.root, c.mark, c.bad = what, name, comm.Sum, tensor.F32, 0, 0, nil
+	c.what, c.name, c.op, c.dtype, c.root, c.mark, c.kind, c.bad = what, name, comm.Sum, tensor.F32, 0, 0, 0, nil
 	return c
 }
 
@@ -113,6 +161,9 @@ func (m *member) take(what, name string) *call {
 func (c *call) guard(work func(*call) (bool, error)) (done bool, err error) {
 	if c.bad != nil {
 		return true, c.m.fail(fmt.Errorf("comm: rank %d: %s: %w", c.m.rank(), c.title(), c.bad))
+	}
+	if err := c.m.Err(); err != nil {
+		return true, err // before anything has been said that others might take for another call
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -207,6 +258,7 @@ func (c *call) brief() bool {
 
 // release gives the record back; it must not hold on to what it pointed at.
 func (c *call) release() {
+	c.read()
 	for _, list := range [][]flat{c.in, c.out} {
 		for i := range list {
 			clear(list[i].segs)
@@ -298,7 +350,6 @@ func (m *member) refuse(s backend.Stream, what, name string, bad error) {
 
 func (m *member) AllGather(s backend.Stream, name string, in []tensor.Tensor, out [][]tensor.Tensor) {
 	c := m.call("all-gather", name)
-	c.work = work{first: (*call).allGather, brief: true}
 	c.in, c.out = sized(c.in, 1), sized(c.out, len(out))
 	c.set(&c.in[0], in...)
 	for q := range out {
@@ -309,12 +360,15 @@ func (m *member) AllGather(s backend.Stream, name string, in []tensor.Tensor, ou
 	} else if err := parts.Same(out[m.index], in); err != nil {
 		c.bad = err
 	}
+	c.work = work{first: (*call).allGather, brief: true}
+	if c.quick(mostBytes(c.out), m.w.board.copied()) {
+		c.work.first = (*call).allGatherQuick
+	}
 	c.start(s)
 }
 
 func (m *member) AllToAll(s backend.Stream, name string, in, out []tensor.Tensor) {
 	c := m.call("all-to-all", name)
-	c.work = work{first: (*call).allToAll, brief: true}
 	c.in, c.out = sized(c.in, len(in)), sized(c.out, len(out))
 	for q := range in {
 		c.set(&c.in[q], in[q])
@@ -327,6 +381,10 @@ func (m *member) AllToAll(s backend.Stream, name string, in, out []tensor.Tensor
 		c.bad = fmt.Errorf("%d pieces to send, %d to receive: want one for each of %d ranks", len(in), len(out), m.Size())
 	case c.in[m.index].n != c.out[m.index].n:
 		c.bad = fmt.Errorf("rank %d sends itself %v, but expects %v", m.index, in[m.index], out[m.index])
+	}
+	c.work = work{first: (*call).allToAll, brief: true}
+	if c.quick(mostBytes(c.in, c.out), m.w.board.copied()) {
+		c.work.first = (*call).allToAllQuick
 	}
 	c.start(s)
 }
@@ -374,6 +432,9 @@ func (m *member) post(s backend.Stream, what, name string, messages ...comm.Mess
 		c.set(&c.in[i], x.Parts...)
 	}
 	m.mu.Unlock()
+	if c.bad == nil && c.allQuick() {
+		c.work.first = (*call).exchangeQuick
+	}
 	c.start(s)
 }
 

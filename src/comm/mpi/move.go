@@ -17,11 +17,29 @@ func (c *call) flowing(messages int) (*run, error) {
 	return r, err
 }
 
-func (r *run) add(send bool, peer, tag int, f *flat, lo, hi int) {
-	if lo < hi {
+func (r *run) add(send bool, peer int, l label, f *flat, lo, hi int) {
+	switch {
+	case lo >= hi:
+	case r.m.near(peer, hi-lo):
+		r.short(send, peer, l, f, lo, hi)
+	default:
 		z := r.w.cut
-		r.room.streams = append(r.room.streams, stream{send: send, peer: peer, tag: tag, data: f, lo: lo, hi: hi, piece: z.of(hi - lo), window: z.pieces(hi - lo)})
+		r.room.streams = append(r.room.streams, stream{send: send, peer: peer, tag: r.w.tagOf(l), data: f, lo: lo, hi: hi, piece: z.of(hi - lo), window: z.pieces(hi - lo)})
 	}
+}
+
+// short is add of a message that goes through a lane.
+func (r *run) short(send bool, peer int, l label, f *flat, lo, hi int) {
+	if send {
+		r.call.say(peer, l, f, lo, hi-lo)
+		return
+	}
+	if r.listed {
+		r.w.mu.Lock()
+		defer r.w.mu.Unlock()
+	}
+	r.call.expect(peer, l, f, lo, hi-lo)
+	r.left[0]++
 }
 
 // flowAll carries what was added, and waits for it.
@@ -42,8 +60,8 @@ func (c *call) allGather() (*run, error) {
 	}
 	for d := 1; d < n; d++ {
 		from, to := (me+n-d)%n, (me+d)%n
-		r.add(false, from, c.tag(0), &c.out[from], 0, c.out[from].n)
-		r.add(true, to, c.tag(0), &c.in[0], 0, c.in[0].n)
+		r.add(false, from, c.label(0), &c.out[from], 0, c.out[from].n)
+		r.add(true, to, c.label(0), &c.in[0], 0, c.in[0].n)
 	}
 	c.out[me].copyFrom(&c.in[0])
 	r.flow(r.room.streams)
@@ -60,9 +78,9 @@ func (c *call) allToAll() (*run, error) {
 	for d := 1; d < n; d++ {
 		from, to := (me+n-d)%n, (me+d)%n
 		c.sign(c.out[from].n)
-		r.add(false, from, c.tag(0), &c.out[from], 0, c.out[from].n)
+		r.add(false, from, c.label(0), &c.out[from], 0, c.out[from].n)
 		c.sign(c.in[to].n)
-		r.add(true, to, c.tag(0), &c.in[to], 0, c.in[to].n)
+		r.add(true, to, c.label(0), &c.in[to], 0, c.in[to].n)
 	}
 	c.out[me].copyFrom(&c.in[me])
 	r.flow(r.room.streams)
@@ -86,9 +104,9 @@ func (c *call) broadcast() (*run, error) {
 	for q, s := range shares {
 		switch {
 		case me == c.root && q != me:
-			r.add(true, q, c.tag(0), f, s.lo, s.hi)
+			r.add(true, q, c.label(0), f, s.lo, s.hi)
 		case me != c.root && q == me:
-			r.add(false, c.root, c.tag(0), f, s.lo, s.hi)
+			r.add(false, c.root, c.label(0), f, s.lo, s.hi)
 		}
 	}
 	if err := r.flowAll(); err != nil {
@@ -97,10 +115,10 @@ func (c *call) broadcast() (*run, error) {
 	for d := 1; d < n; d++ {
 		from, to := (me+n-d)%n, (me+d)%n
 		if me != c.root {
-			r.add(false, from, c.tag(1), f, shares[from].lo, shares[from].hi)
+			r.add(false, from, c.label(1), f, shares[from].lo, shares[from].hi)
 		}
 		if to != c.root {
-			r.add(true, to, c.tag(1), f, shares[me].lo, shares[me].hi)
+			r.add(true, to, c.label(1), f, shares[me].lo, shares[me].hi)
 		}
 	}
 	return nil, r.flowAll()
@@ -113,7 +131,7 @@ func (r *run) tree(c *call, f *flat) error {
 	rank := func(v int) int { return (v + c.root) % n }
 	low := v & -v
 	if v != 0 {
-		r.add(false, rank(v-low), c.tag(0), f, 0, f.n)
+		r.add(false, rank(v-low), c.label(0), f, 0, f.n)
 		if err := r.flowAll(); err != nil {
 			return err
 		}
@@ -124,7 +142,7 @@ func (r *run) tree(c *call, f *flat) error {
 	}
 	for b := low / 2; b > 0; b /= 2 {
 		if v+b < n {
-			r.add(true, rank(v+b), c.tag(0), f, 0, f.n)
+			r.add(true, rank(v+b), c.label(0), f, 0, f.n)
 		}
 	}
 	return r.flowAll()
@@ -137,7 +155,7 @@ func (c *call) exchange() (*run, error) {
 		return nil, err
 	}
 	for i, x := range c.messages {
-		r.add(x.send, x.peer, c.m.w.tag(x.seq, messageTag, uint32(hashInt(0, c.in[i].n))), &c.in[i], 0, c.in[i].n)
+		r.add(x.send, x.peer, x.label(c.in[i].n), &c.in[i], 0, c.in[i].n)
 	}
 	r.flow(r.room.streams)
 	return r, nil

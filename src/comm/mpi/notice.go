@@ -118,11 +118,7 @@ func (w *World) allEnded() bool {
 
 // checkEnded finds a rank that ended while r still waits for it. It needs w.mu.
 func (w *World) checkEnded(r *run) error {
-	for _, s := range r.slots {
-		if !s.busy {
-			continue
-		}
-		rank := r.m.ranks[s.peer]
+	for _, rank := range r.waitsFor() {
 		if t := w.ended[rank]; !t.IsZero() && time.Since(t) > endGrace && time.Since(r.since) > endGrace {
 			return fmt.Errorf("comm: rank %d ended, but rank %d waits for it in %s", rank, w.base.Rank(), r.title())
 		}

@@ -4,7 +4,6 @@ package mpi
 
 import (
 	"cambium/src/comm"
-	"cambium/src/comm/parts"
 	"cambium/src/tensor"
 )
 
@@ -45,6 +44,8 @@ func (c *call) allReduceWork() work {
 	switch {
 	case n == 1 || c.in[0].n == 0:
 		return work{first: (*call).nothing, brief: true}
+	case c.quick(c.in[0].n, c.m.w.board.limit):
+		return work{(*call).allReduceQuick, (*call).addQuick, true}
 	case (n-1)*c.in[0].n > smallBytes:
 		return work{first: (*call).allReduceLarge}
 	case n > c.m.w.few:
@@ -127,39 +128,13 @@ func (r *run) scatter(c *call, shares []share, own share, then func(k int) error
 		}
 		if lo, hi := shares[me].part(k, size); lo < hi {
 			at, _ := own.part(k, size)
-			r.sum(c, shares[me].f, lo, own.f, at, hi-lo, func(q int) []byte { return slotOf(k%2, q, hi-lo) })
+			r.room.sum(c, shares[me].f, lo, own.f, at, hi-lo, func(q int) []byte { return slotOf(k%2, q, hi-lo) })
 		}
 		if err := then(k); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// sum combines n bytes of all ranks into bytes at on of out: this rank's are in's from lo on, the others' where other says.
-func (r *run) sum(c *call, in *flat, lo int, out *flat, at, n int, other func(q int) []byte) {
-	list := r.room.list[:0]
-	for q := range c.m.Size() {
-		b := []byte(nil)
-		if q != c.m.index {
-			b = other(q)
-		} else if b = in.direct(lo, lo+n); b == nil {
-			b = other(q) // nobody sent to it
-			in.pack(b, lo)
-		}
-		list = append(list, r.view(q, b, c.dtype))
-	}
-	to := out.direct(at, at+n)
-	packed := to == nil
-	if packed {
-		to = r.room.take(n)
-	}
-	r.room.list = append(list, r.view(len(list), to, c.dtype))
-	parts.Combine(c.op, list, r.room.list[len(list):], 0, n/c.dtype.Size())
-	if packed {
-		out.unpack(to, at)
-		r.room.give(to)
-	}
 }
 
 // spread sends the k-th piece of this rank's share to all and receives theirs.
@@ -197,7 +172,7 @@ func (c *call) addAll(r *run) error {
 		return err
 	}
 	f := &c.in[0]
-	r.sum(c, f, 0, f, 0, f.n, c.blocks.of)
+	r.room.sum(c, f, 0, f, 0, f.n, c.blocks.of)
 	r.room.give(c.blocks.all)
 	return nil
 }
@@ -219,9 +194,9 @@ func (c *call) allReduceMany() (*run, error) {
 
 // reduceScatterWork is how what all ranks have for this one is summed. in[q] goes to rank q.
 func (c *call) reduceScatterWork() work {
-	most := 0
-	for i := range c.in {
-		most = max(most, c.in[i].n)
+	most := mostBytes(c.in)
+	if c.quick(most, c.m.w.board.limit) {
+		return work{(*call).reduceScatterQuick, (*call).addMineQuick, true}
 	}
 	if most <= min(piece(len(c.in)), messageBytes) {
 		return work{(*call).reduceScatterSmall, (*call).addMine, true}
@@ -264,7 +239,7 @@ func (c *call) reduceScatterSmall() (*run, error) {
 func (c *call) addMine(r *run) error {
 	b := &c.blocks
 	if b.n > 0 {
-		r.sum(c, &c.in[c.m.index], 0, &c.out[0], 0, b.n, func(q int) []byte { return b.all[q*b.stride:][:b.n] })
+		r.room.sum(c, &c.in[c.m.index], 0, &c.out[0], 0, b.n, func(q int) []byte { return b.all[q*b.stride:][:b.n] })
 	}
 	r.room.give(b.all)
 	return nil
@@ -290,6 +265,10 @@ func (c *call) reduceScatterLarge() (*run, error) {
 // sameRuns cuts lists into runs of one element type; the k-th runs of all lists go in one call. It calls f with the type of
 // list mine, fp32 where that has ended.
 func sameRuns(lists [][]tensor.Tensor, mine int, f func(run [][]tensor.Tensor, d tensor.DType)) {
+	if d, one := oneType(lists); one { // the commonest
+		f(lists, d)
+		return
+	}
 	rest := append([][]tensor.Tensor(nil), lists...)
 	for {
 		run, d, left := make([][]tensor.Tensor, len(rest)), tensor.F32, false
@@ -309,6 +288,21 @@ func sameRuns(lists [][]tensor.Tensor, mine int, f func(run [][]tensor.Tensor, d
 			return
 		}
 	}
+}
+
+// oneType tells whether all tensors have one element type, and which.
+func oneType(lists [][]tensor.Tensor) (d tensor.DType, one bool) {
+	for _, list := range lists {
+		for i := range list {
+			switch t := list[i].DType(); {
+			case !one:
+				d, one = t, true
+			case t != d:
+				return d, false
+			}
+		}
+	}
+	return d, one
 }
 
 // combineHost combines float64 values of one rank more.

@@ -7,19 +7,17 @@ import (
 	"math/bits"
 
 	"cambium/src/mpi"
-	"cambium/src/tensor"
 )
 
 // room is the memory that a run needs beside the tensors; its blocks are C's. One run uses it at a time; rooms live as long
 // as the world, and with it the process.
 type room struct {
-	run      *run
-	desks    [32]*desk    // by the logarithm of their slots
-	blocks   [64][][]byte // free ones by the logarithm of their size
-	memories []*tensor.Memory
-	list     []tensor.Tensor
-	shares   []share
-	streams  []stream
+	run     *run
+	desks   [32]*desk    // by the logarithm of their slots
+	blocks  [64][][]byte // free ones by the logarithm of their size
+	shares  []share
+	streams []stream
+	views
 }
 
 func newRoom() *room { return &room{run: &run{}} }

@@ -8,15 +8,14 @@ import (
 	"time"
 
 	"cambium/src/mpi"
-	"cambium/src/tensor"
+	"cambium/src/spin"
 )
 
 // run is the transfers of one call while it is under way. Transfers belong to generations, which are waited for by number.
 type run struct {
 	w      *World
 	m      *member
-	what   string // "all-reduce"
-	name   string
+	call   *call
 	listed bool      // among w.running, once it has waited for a while
 	since  time.Time // from then on
 	looked time.Time // for messages that do not match
@@ -24,6 +23,7 @@ type run struct {
 	left  [generations]int // transfers under way
 	unfed int              // streams with pieces to post
 	room  *room
+	roads [][]byte // blocks of the room for what comes by MPI instead of by a lane
 	pause pause
 	polls int
 	crowd bool // other calls of this rank were under way at the last poll
@@ -58,13 +58,15 @@ type slot struct {
 	to     *flat  // where a packed message that was received goes, from byte at on
 	at     int
 	of     *stream
+	// arrival is the number, from 1 on, of the call's arrival that comes by MPI.
+	arrival int
 }
 
-func (r *run) title() string { return fmt.Sprintf("%s %q", r.what, r.name) }
+func (r *run) title() string { return r.call.title() }
 
 // begin makes a run with so many slots.
-func (m *member) begin(what, name string, slots int) (*run, error) {
-	w := m.w
+func (c *call) begin(slots int) (*run, error) {
+	m, w := c.m, c.m.w
 	w.mu.Lock()
 	if w.err != nil {
 		defer w.mu.Unlock()
@@ -81,7 +83,7 @@ func (m *member) begin(what, name string, slots int) (*run, error) {
 	d.batch.Use(m.comm)
 	w.mu.Unlock()
 	r := rm.run
-	r.w, r.m, r.what, r.name, r.listed, r.desk, r.left, r.unfed, r.room, r.polls = w, m, what, name, false, d, [generations]int{}, 0, rm, 0
+	r.w, r.m, r.call, r.listed, r.desk, r.left, r.unfed, r.room, r.polls, r.roads = w, m, c, false, d, [generations]int{}, 0, rm, 0, r.roads[:0]
 	return r, nil
 }
 
@@ -97,6 +99,9 @@ func (r *run) end() {
 	if r.batch.Active() > 0 {
 		_ = r.batch.Cancel() // the world has ended; there is no more to be said
 	} else {
+		for _, b := range r.roads {
+			r.room.give(b)
+		}
 		w.rooms = append(w.rooms, r.room)
 	}
 	w.mu.Unlock()
@@ -116,6 +121,11 @@ func (r *run) post(s slot, tag int, buf []byte) {
 		r.w.mu.Lock()
 		defer r.w.mu.Unlock()
 	}
+	r.postLocked(s, tag, buf)
+}
+
+// postLocked is post for a caller that has w.mu where the run is listed.
+func (r *run) postLocked(s slot, tag int, buf []byte) {
 	i := r.free[len(r.free)-1]
 	r.free = r.free[:len(r.free)-1]
 	s.busy, s.bytes, s.tag = true, len(buf), tag
@@ -143,21 +153,35 @@ func (r *run) move(send bool, gen, peer, tag int, f *flat, lo, hi int, of *strea
 // poll lets MPI work for a while and sees to what has ended; with all, everything that is under way is waited for. It reports
 // whether anything has ended.
 func (r *run) poll(all bool) (bool, error) {
-	w := r.w
+	w, missing := r.w, r.call.missing
+	r.peek()
 	w.mu.Lock()
 	if w.err != nil {
 		w.mu.Unlock()
 		return false, w.err
 	}
 	r.crowd = w.runs > 1
+	if err := r.look(); err != nil {
+		w.mu.Unlock()
+		return false, err
+	}
 	done, err := r.batch.Poll(w.idle.tests(r.pause.polls, w.runs), all)
 	for _, d := range done {
 		r.slots[d.Slot].busy = false
 	}
-	if len(done) == 0 && err == nil {
+	progress := len(done) > 0 || r.call.missing < missing
+	if !progress && err == nil {
 		r.list()
 		if r.polls++; r.polls%64 == 0 {
 			err = r.news()
+		}
+		if err == nil {
+			err = r.byRoad()
+		}
+	}
+	for _, d := range done {
+		if i := r.slots[d.Slot].arrival; i > 0 && d.Err == nil {
+			r.call.arrived(&r.call.arrivals[i-1], r.call.arrivals[i-1].road)
 		}
 	}
 	w.mu.Unlock()
@@ -179,7 +203,25 @@ func (r *run) poll(all bool) (bool, error) {
 			r.feed(of)
 		}
 	}
-	return len(done) > 0, err
+	return progress, err
+}
+
+// peek waits for a moment for what comes through lanes, where MPI has nothing to do meanwhile.
+func (r *run) peek() {
+	for i := 0; r.call.missing > 0 && !r.call.hasCome() && r.batch.Active() == 0 && i < r.w.idle.looks/4; i++ {
+		spin.Pause(1)
+	}
+}
+
+// look sees to what has come through lanes. It needs w.mu.
+func (r *run) look() error {
+	missing := r.call.missing
+	if missing == 0 {
+		return nil
+	}
+	err := r.call.look()
+	r.left[0] -= missing - r.call.missing
+	return err
 }
 
 // news looks for reasons why what r waits for may never come. It needs w.mu.
@@ -238,15 +280,18 @@ const brieflyPolls = 60
 func (r *run) waitBriefly() (bool, error) {
 	r.pause = pause{}
 	for range min(brieflyPolls, r.w.idle.spins+r.w.idle.yields) { // without naps
-		if r.batch.Active() == 0 {
+		if r.left[0] == 0 {
 			return true, nil
 		}
-		if progress, err := r.poll(true); err != nil || progress {
-			return progress, err
+		progress, err := r.poll(r.call.missing == 0)
+		if err != nil {
+			return true, err
 		}
-		r.w.idle.wait(&r.pause, r.crowd)
+		if !progress {
+			r.w.idle.wait(&r.pause, r.crowd)
+		}
 	}
-	return false, nil
+	return r.left[0] == 0, nil
 }
 
 // stream is one message of any length between two ranks, in pieces.
@@ -285,6 +330,16 @@ func (z sizes) of(n int) int {
 	return messageBytes
 }
 
+// catchUp sends by MPI what found no free slot in a lane.
+func (r *run) catchUp() {
+	c := r.call
+	for _, d := range c.late {
+		r.move(true, 0, d.peer, r.w.tagOf(d.label), d.f, d.lo, d.lo+d.n, nil)
+	}
+	clear(c.late)
+	c.late = c.late[:0]
+}
+
 // cutPost posts a message of at most messageBytes, or its receive.
 func (r *run) cutPost(z sizes, s slot, tag int, buf []byte) {
 	step := z.of(len(buf))
@@ -309,6 +364,7 @@ func (r *run) feed(s *stream) {
 // flow posts all messages together, in generation 0. There are window slots for each. Receives are posted first, so that MPI
 // need not store what comes.
 func (r *run) flow(list []stream) {
+	r.catchUp()
 	r.unfed = len(list)
 	for _, send := range [2]bool{false, true} {
 		for i := range list {
@@ -317,14 +373,4 @@ func (r *run) flow(list []stream) {
 			}
 		}
 	}
-}
-
-// view is b as a vector of numbers, in the i-th of the room's headers.
-func (r *run) view(i int, b []byte, d tensor.DType) tensor.Tensor {
-	for len(r.room.memories) <= i {
-		r.room.memories = append(r.room.memories, &tensor.Memory{})
-	}
-	m := r.room.memories[i]
-	*m = tensor.Memory{Host: b, Bytes: len(b)}
-	return tensor.New(m, 0, d, len(b)/d.Size())
 }

@@ -3,7 +3,6 @@
 package mpi
 
 import (
-	"fmt"
 	"math/bits"
 	"time"
 
@@ -76,14 +75,28 @@ func (w *World) unmatched(r *run) error {
 	}
 	r.looked = time.Now()
 	for _, s := range r.slots {
-		if !s.busy || s.send {
-			continue
+		if s.busy && !s.send && (w.onRoad(r.m, s.peer, s.tag) || r.m.inLane(s.peer, s.tag)) {
+			return r.call.mismatch(s.peer)
 		}
-		found, any, err := mpi.Iprobe(r.m.comm, s.peer, mpi.Any)
-		if err == nil && any && found.Tag != s.tag && found.Tag%tagMarks == s.tag%tagMarks {
-			return fmt.Errorf("comm: calls do not match: rank %d makes %s, rank %d makes another call, or one of another size",
-				w.base.Rank(), r.title(), r.m.ranks[s.peer])
+	}
+	for i := range r.call.arrivals {
+		if a := &r.call.arrivals[i]; !a.come && a.road == nil && w.onRoad(r.m, a.peer, w.tagOf(a.label)) {
+			return r.call.mismatch(a.peer)
 		}
 	}
 	return nil
+}
+
+// onRoad tells whether a message of peer's waits at MPI that has the number and the kind of tag, but another mark.
+func (w *World) onRoad(m *member, peer, tag int) bool {
+	found, any, err := mpi.Iprobe(m.comm, peer, mpi.Any)
+	return err == nil && any && found.Tag != tag && found.Tag%tagMarks == tag%tagMarks
+}
+
+// inLane tells whether a message of peer's with the number and the kind of tag has come through the lane, which is for shorter ones.
+func (m *member) inLane(peer, tag int) (found bool) {
+	if l := m.in[peer]; l != nil {
+		l.unread(func(key uint64) { found = found || m.sameCall(key, tag) })
+	}
+	return found
 }

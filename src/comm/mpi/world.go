@@ -20,6 +20,7 @@ import (
 type World struct {
 	base, notes mpi.Comm // copies of the communicator: calls, and news of the end
 	root        *member
+	board       *board
 	idle        idling
 
 	mu      sync.Mutex  // MPI is called under it, and it guards what follows
@@ -27,6 +28,8 @@ type World struct {
 	runs    int         // calls under way
 	running []*run      // those of them that have waited for a while
 	rooms   []*room     // free ones
+	members []*member   // all groups
+	groups  uint64      // contexts given
 	ended   []time.Time // when a rank said that it makes no more calls; zero before
 	inbox   *mpi.Batch
 	letter  []byte
@@ -45,9 +48,15 @@ type World struct {
 
 var _ comm.World = (*World)(nil)
 
+// Options are for tests, and for whom memory shared by ranks gives trouble; the zero Options are the usual.
+type Options struct {
+	// Neighbours is how many ranks of a node share memory, those with the numbers kn to kn+n-1; 1 is none, 0 all of a node.
+	Neighbours int
+}
+
 // NewWorld makes the world of the ranks of c, all of which call it. No other goroutine uses MPI meanwhile, nor until Close
 // unless through the world.
-func NewWorld(c mpi.Comm) (*World, error) {
+func NewWorld(c mpi.Comm, o Options) (*World, error) {
 	w := &World{ended: make([]time.Time, c.Size()), stop: make(chan struct{}), few: 16}
 	var err error
 	if w.base, err = c.Split(0, c.Rank()); err != nil {
@@ -65,20 +74,50 @@ func NewWorld(c mpi.Comm) (*World, error) {
 	if node.Size() == c.Size() {
 		w.cut, w.cutSums = sizes{atOnce, 4 << 10}, sizes{atOnce, 16 << 10}
 	}
-	if err := node.Free(); err != nil {
-		return nil, err
-	}
 	ranks := make([]int, c.Size())
 	for r := range ranks {
 		ranks[r] = r
 	}
+	if err := w.openBoard(node, o.Neighbours); err != nil {
+		return nil, err
+	}
+	if err := node.Free(); err != nil {
+		return nil, err
+	}
 	w.marks = max(mpi.TagLimit()/tagMarks, 1)
-	w.root = newMember(w, w.base, ranks)
+	w.root = newMember(w, w.base, ranks, 0)
 	w.inbox, w.letter = mpi.NewBatch(1), make([]byte, letterSize)
 	w.inbox.Use(w.notes)
 	w.listen()
 	w.watcher.Go(w.watch)
 	return w, nil
+}
+
+// openBoard makes the board of the ranks of node, or of so many neighbours among them.
+func (w *World) openBoard(node mpi.Comm, neighbours int) error {
+	near := node
+	if neighbours > 0 {
+		var err error
+		if near, err = node.Split(w.base.Rank()/neighbours, node.Rank()); err != nil {
+			return err
+		}
+		defer func() { _ = near.Free() }()
+	}
+	ranks := make([]int32, near.Size())
+	if err := mpi.Allgather(near, []int32{int32(w.base.Rank())}, ranks); err != nil {
+		return err
+	}
+	var err error
+	w.board, err = newBoard(near, ranks, w.base.Size())
+	return err
+}
+
+// nextContext is a context for a group whose first rank is this one; 0 is the world's.
+func (w *World) nextContext() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.groups++
+	return uint64(w.base.Rank()%mostRanks)*contextsEach + 1 + (w.groups-1)%(contextsEach-1)
 }
 
 // Size is the number of ranks.
@@ -121,7 +160,8 @@ func runRank(m *member, f func(comm.Communicator) error) (err error) {
 	return f(m)
 }
 
-// Close ends the world's own use of MPI. Calls must not be under way.
+// Close ends the world's own use of MPI. Calls must not be under way. Where nothing went wrong all ranks call it, and it gives
+// communicators and memory back; else ranks may still be in calls, and both go with the process.
 func (w *World) Close() {
 	if w.over.Swap(true) {
 		return
@@ -131,6 +171,32 @@ func (w *World) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_ = w.inbox.Cancel() // MPI may have ended by now; nothing depends on it
+	if w.err == nil && w.quiet() && mpi.Initialized() {
+		w.free()
+	}
+}
+
+// free gives back what the world has of the system's. It needs w.mu.
+func (w *World) free() {
+	for _, m := range w.members {
+		_ = m.comm.Free()
+		m.comm = mpi.Comm{}
+	}
+	w.members = nil
+	_ = w.notes.Free()
+	w.board.close()
+}
+
+// quiet tells whether no call of this rank is under way. It needs w.mu.
+func (w *World) quiet() bool {
+	return !slices.ContainsFunc(w.members, func(m *member) bool { return !m.idle() })
+}
+
+// Groups is how many communicators of MPI's the world holds.
+func (w *World) Groups() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.members) + 1 // and the one for news
 }
 
 // Err is why the world was aborted, nil while it lives.
@@ -168,14 +234,7 @@ func (w *World) Pending() []comm.Wait {
 	var all []comm.Wait
 	for _, r := range w.running {
 		p := comm.Wait{Call: r.title(), Waiting: []int{w.base.Rank()}, Since: r.since}
-		for _, s := range r.slots {
-			if s.busy {
-				p.Missing = append(p.Missing, r.m.ranks[s.peer])
-			}
-		}
-		slices.Sort(p.Missing)
-		p.Missing = slices.Compact(p.Missing)
-		if len(p.Missing) > 0 {
+		if p.Missing = r.waitsFor(); len(p.Missing) > 0 {
 			all = append(all, p)
 		}
 	}
@@ -183,9 +242,26 @@ func (w *World) Pending() []comm.Wait {
 	return all
 }
 
+// waitsFor are the ranks of the world that r waits for. It needs w.mu.
+func (r *run) waitsFor() (ranks []int) {
+	for _, s := range r.slots {
+		if s.busy {
+			ranks = append(ranks, r.m.ranks[s.peer])
+		}
+	}
+	for i := range r.call.arrivals {
+		if a := &r.call.arrivals[i]; !a.come {
+			ranks = append(ranks, r.m.ranks[a.peer])
+		}
+	}
+	slices.Sort(ranks)
+	return slices.Compact(ranks)
+}
+
 // idling says how often a rank that waits polls in earnest, then polls and yields, before it naps between polls.
 type idling struct {
 	spins, yields int
+	looks         int // at the lanes, before a call waits as those without lanes do
 	long, short   int // tests of MPI in a poll: while it spins and nobody else calls MPI, and else
 	shortest      time.Duration
 }
@@ -200,9 +276,9 @@ const longestNap = time.Millisecond
 // comes within microseconds; else whoever polls takes time from the rank it waits for.
 func patience(ranksOnNode int) idling {
 	if ranksOnNode <= runtime.NumCPU() {
-		return idling{spins: 2, yields: 2000, long: 50, short: 12, shortest: 20 * time.Microsecond}
+		return idling{looks: 200, spins: 2, yields: 2000, long: 50, short: 12, shortest: 20 * time.Microsecond}
 	}
-	return idling{spins: 0, yields: 30, long: 2, short: 2, shortest: 20 * time.Microsecond}
+	return idling{looks: 4, spins: 0, yields: 30, long: 2, short: 2, shortest: 20 * time.Microsecond}
 }
 
 // tests is how often a poll asks MPI, after so many polls in vain, when so many calls of this rank are under way.

@@ -179,6 +179,9 @@ func (m *member) Split(name string, color, key int) (comm.Communicator, error) {
 	return m.w.member(group, raw), nil
 }
 
+// Free frees the host communicator; NCCL's stays as long as the process.
+func (m *member) Free() error { return comm.Free(m.host) }
+
 // Abort tells the other ranks through the host communicator; they see it when they wait for their devices.
 func (m *member) Abort(err error) {
 	m.host.Abort(err)

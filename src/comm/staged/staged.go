@@ -208,3 +208,6 @@ func (c *staged) Split(name string, color, key int) (comm.Communicator, error) {
 }
 
 func (c *staged) Abort(err error) { c.host.Abort(err) }
+
+// Free frees the communicator below.
+func (c *staged) Free() error { return comm.Free(c.host) }
