@@ -142,8 +142,8 @@ func TestDelaysNeverChangeResults(t *testing.T) {
 
 // TestWaitingCostsNoProcessorTime: streams without work, and workers that wait for one of them in a long Do, for another
 // stream's event, or for room in the queue, are parked. 8 ranks with two streams of two workers each wait for 200 ms, again
-// and again until one time they used little: a single worker that spun would use all of it every time, while they may take long
-// to park on a machine with other work.
+// and again until they used next to nothing three times in a row: a single worker that spun would use all of it, or its share on
+// a machine with other work, where parking may take long too.
 func TestWaitingCostsNoProcessorTime(t *testing.T) {
 	const ranks, duration, tries = 8, 200 * time.Millisecond, 25
 	var streams []backend.Stream
@@ -158,11 +158,15 @@ func TestWaitingCostsNoProcessorTime(t *testing.T) {
 		streams = append(streams, compute, traffic, idle)
 	}
 	time.Sleep(20 * time.Millisecond) // until all have parked
-	used := duration
-	for try := 0; try < tries && used > duration/4; try++ {
+	quiet, used := 0, duration
+	for try := 0; try < tries && quiet < 3; try++ {
 		before := processorTime(t)
 		time.Sleep(duration)
-		used = processorTime(t) - before
+		if used = processorTime(t) - before; used < duration/20 {
+			quiet++
+		} else {
+			quiet = 0
+		}
 	}
 	close(release)
 	for _, s := range streams {
@@ -170,8 +174,8 @@ func TestWaitingCostsNoProcessorTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if used > duration/4 {
-		t.Errorf("%d ranks that only wait used %v of processor time in %v", ranks, used, duration)
+	if quiet < 3 {
+		t.Errorf("%d ranks that only wait used %v of processor time in the last of %d times %v", ranks, used, tries, duration)
 	}
 }
 
