@@ -28,6 +28,7 @@ var forbidden = []string{
 var arrows = map[string][]string{
 	"arch":       {},
 	"rng":        {},
+	"spin":       {},
 	"grid":       {},
 	"pipeline":   {},
 	"schedule":   {},
@@ -40,7 +41,7 @@ var arrows = map[string][]string{
 	"tensor":              {},
 	"backend":             {"rng", "tensor"},
 	"backend/conformance": {"backend", "rng", "tensor"},
-	"backend/cpu":         {"backend", "tensor"},
+	"backend/cpu":         {"backend", "spin", "tensor"},
 	"backend/cuda":        {"backend", "tensor"},
 	"comm":                {"backend", "tensor"},
 	"comm/conformance":    {"backend", "comm", "tensor"},
@@ -48,7 +49,7 @@ var arrows = map[string][]string{
 	"comm/local":          {"backend", "comm", "comm/parts", "tensor"},
 	"comm/staged":         {"backend", "comm", "tensor"},
 	"comm/nccl":           {"backend", "backend/cuda", "comm", "comm/staged", "tensor"},
-	"comm/mpi":            {"backend", "comm", "comm/parts", "mpi", "tensor"},
+	"comm/mpi":            {"backend", "comm", "comm/parts", "mpi", "spin", "tensor"},
 	"mpi":                 {},
 
 	"launch": {"comm", "comm/local", "comm/mpi", "mpi", "rendezvous"},
