@@ -82,7 +82,8 @@ with tempfile.TemporaryDirectory() as tmp:
                 a.setdefault(key, []).append(t)
 
 cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-mpi = run([next(w for w in o.mpirun.split() if "mpirun" in w), "--version"]).splitlines()[0]
+said = [line.strip() for line in run([next(w for w in o.mpirun.split() if "mpirun" in w), "--version"]).splitlines()]
+mpi = next(("MPICH " + line.split()[1] for line in said if line.startswith("Version:")), said[0])
 rows = []
 print(f"{o.ranks} ranks, {os.cpu_count()} x {cpu}, {mpi}, {o.rounds} rounds, microseconds (median [range])\n")
 print("| call | in place | bytes | plain C | Cambium | ratio |\n| --- | --- | ---: | ---: | ---: | ---: |")
