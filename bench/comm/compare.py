@@ -3,9 +3,10 @@
 
     make mpi && bench/comm/compare.py --ranks 2 --rounds 5 --out bench/results/comm/openmpi-2.json
 
-Every round runs both programs in turn, first on the short sizes with twenty times the calls, so that a measurement takes
-milliseconds, then on the long ones. A cell is the median over rounds, its range the smallest and largest. The ratio is the median of
-ours over the median of C's: below 1 is faster than C.
+Every round runs, size by size, both programs in turn, in changing order; short sizes have up to 200 times the calls, so that a measurement
+takes some ten milliseconds. A cell is the median over rounds, its range the smallest and largest. The ratio is the median over rounds of our
+time by C's: below 1 is faster than C. It is taken round by round since a machine's state, which changes now and then, is then mostly
+the same for both.
 """
 import argparse, json, os, pathlib, platform, statistics, subprocess, sys, tempfile
 
@@ -21,7 +22,6 @@ p.add_argument("--maxbytes", type=int, default=16 << 20)
 p.add_argument("--factor", type=int, default=4)
 p.add_argument("--warmup", type=int, default=5)
 p.add_argument("--iters", type=int, default=50)
-p.add_argument("--short", type=int, default=64 << 10, help="bytes up to which there are twenty times the calls")
 p.add_argument("--out")
 o = p.parse_args()
 env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -36,22 +36,18 @@ def run(command):
     return done.stdout
 
 
-def bands():
-    """Ranges of sizes, with the calls for warming up and those that are timed: (from, to, warmup, iters)."""
-    size, short = o.minbytes, []
-    while size <= min(o.short, o.maxbytes):
-        short.append(size)
+def sizes():
+    """Sizes, with the calls for warming up and those that are timed: (size, warmup, iters)."""
+    size = o.minbytes
+    while size <= o.maxbytes:
+        times = max(1, min(200, (2 << 20) // size))
+        yield size, times * o.warmup, times * o.iters
         size *= o.factor
-    if short:
-        yield short[0], short[-1], 20 * o.warmup, 20 * o.iters
-    if size <= o.maxbytes:
-        yield size, o.maxbytes, o.warmup, o.iters
 
 
-def ours(mpirun, band):
-    low, high, warmup, iters = band
-    text = run(mpirun + [o.cambium, "bench", "comm", "--groups", "world", "--json", "-b", str(low), "-e", str(high), "-f", str(o.factor), "-w",
-                         str(warmup), "-n", str(iters)])
+def ours(mpirun, size, warmup, iters):
+    text = run(mpirun + [o.cambium, "bench", "comm", "--groups", "world", "--json", "-b", str(size), "-e", str(size), "-w", str(warmup), "-n",
+                         str(iters)])
     for table in json.loads(text):
         for row in table["results"]:
             for in_place, key in enumerate(("out_of_place", "in_place")):
@@ -61,9 +57,8 @@ def ours(mpirun, band):
                     yield (table["collective"], in_place, row["size"]), row[key]["time"]
 
 
-def plain(mpirun, program, band):
-    low, high, warmup, iters = band
-    numbers = [str(x) for x in (low, high, o.factor, warmup, iters)]
+def plain(mpirun, program, size, warmup, iters):
+    numbers = [str(x) for x in (size, size, o.factor, warmup, iters)]
     for line in run(mpirun + [program] + numbers).splitlines():
         row = json.loads(line)
         yield (row["collective"], row["in_place"], row["size"]), row["time"]
@@ -74,12 +69,13 @@ with tempfile.TemporaryDirectory() as tmp:
     subprocess.run([o.mpicc, "-O3", "-o", program, str(root / "bench/comm/collectives.c")], check=True)
     mpirun = o.mpirun.split() + ["-n", str(o.ranks)]
     a, b = {}, {}
+    turns = [(b, lambda *call: plain(mpirun, program, *call)), (a, lambda *call: ours(mpirun, *call))]
     for _ in range(o.rounds):
-        for band in bands():
-            for key, t in plain(mpirun, program, band):
-                b.setdefault(key, []).append(t)
-            for key, t in ours(mpirun, band):
-                a.setdefault(key, []).append(t)
+        for call in sizes():
+            for times, measure in turns:
+                for key, t in measure(*call):
+                    times.setdefault(key, []).append(t)
+        turns.reverse()
 
 cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
 said = [line.strip() for line in run([next(w for w in o.mpirun.split() if "mpirun" in w), "--version"]).splitlines()]
@@ -90,9 +86,10 @@ print("| call | in place | bytes | plain C | Cambium | ratio |\n| --- | --- | --
 calls = list(dict.fromkeys(k[0] for k in b))
 for key in sorted(b, key=lambda k: (calls.index(k[0]), k[2], k[1])):
     c, g = statistics.median(b[key]), statistics.median(a[key])
-    rows.append({"collective": key[0], "in_place": bool(key[1]), "size": key[2], "c_us": b[key], "cambium_us": a[key], "ratio": g / c})
+    ratio = statistics.median(x / y for x, y in zip(a[key], b[key]))
+    rows.append({"collective": key[0], "in_place": bool(key[1]), "size": key[2], "c_us": b[key], "cambium_us": a[key], "ratio": ratio})
     cell = lambda x, m: f"{m:.1f} [{min(x):.1f}..{max(x):.1f}]"
-    print(f"| {key[0]} | {'yes' if key[1] else 'no'} | {key[2]} | {cell(b[key], c)} | {cell(a[key], g)} | {g / c:.2f} |")
+    print(f"| {key[0]} | {'yes' if key[1] else 'no'} | {key[2]} | {cell(b[key], c)} | {cell(a[key], g)} | {ratio:.2f} |")
 if o.out:
     version = run([o.cambium, "version"]).splitlines()[0]
     out = {"machine": f"{os.cpu_count()} x {cpu}", "mpi": mpi, "cambium": version, "command": " ".join(sys.argv), "ranks": o.ranks,

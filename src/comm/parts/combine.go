@@ -21,7 +21,7 @@ func Combine(op comm.Op, from, to []tensor.Tensor, lo, hi int) {
 		cols = max(hi, 1) // one row
 	}
 	if flat && op == comm.Sum && len(from) == 2 && len(to) == 1 && from[0].DType() == tensor.F32 { // the commonest: no blocks
-		addTo(to[0].F32()[lo:hi], from[0].F32()[lo:hi], from[1].F32()[lo:hi])
+		Add(to[0].F32()[lo:hi], from[0].F32()[lo:hi], from[1].F32()[lo:hi])
 		return
 	}
 	run := dispatch(from[0].DType())
@@ -91,7 +91,10 @@ func combineBlock[E number](op comm.Op, from, to []tensor.Tensor, row, col int, 
 	}
 }
 
-// addTo does out = a + b; out may be a or b.
+// Add does out = a + b, of vectors of one length; out may be a or b.
+func Add(out, a, b []float32) { addTo(out, a, b) }
+
+// addTo is Add of any numbers.
 func addTo[E number](out, a, b []E) {
 	if len(out) == 0 {
 		return
