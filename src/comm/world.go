@@ -2,6 +2,7 @@ package comm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,18 +37,75 @@ func Free(c Communicator) error {
 	return nil
 }
 
+// Watched is a Communicator whose device calls its World does not see, as NCCL's.
+type Watched interface {
+	// Pending are the calls of this rank, in its group and those split off it, that the device has begun or will begin next, the
+	// oldest first; after an abort those that it ended.
+	Pending() []Wait
+}
+
 // Wait is one call that some ranks have entered and others have not. Ranks are numbered as in the world.
 type Wait struct {
 	Call    string    // as in `all-reduce "dp grads"`
 	Waiting []int     // ranks inside
 	Missing []int     // ranks that have not arrived
+	Unseen  []int     // ranks of which this process does not know
 	Since   time.Time // when the first one arrived
 }
 
-// String is like `ranks 0 2 wait for ranks 1 3 in all-reduce "dp grads" since 12.0 s`.
+// String is like `ranks 0 2 wait for ranks 1 3 in all-reduce "dp grads" since 12.0 s`, with ` (ranks 4 5 are in other processes)`
+// where some are not seen.
 func (p Wait) String() string {
-	return fmt.Sprintf("%s for %s in %s since %.1f s", ranksDo(p.Waiting, "waits", "wait"), rankList(p.Missing), p.Call,
-		time.Since(p.Since).Seconds())
+	who, unseen := "", ""
+	if len(p.Missing) > 0 {
+		who = " for " + rankList(p.Missing)
+	}
+	if len(p.Unseen) > 0 {
+		unseen = fmt.Sprintf(" (%s in other processes)", ranksDo(p.Unseen, "is", "are"))
+	}
+	return fmt.Sprintf("%s%s in %s since %.1f s%s", ranksDo(p.Waiting, "waits", "wait"), who, p.Call, time.Since(p.Since).Seconds(), unseen)
+}
+
+// Together merges what ranks of this process, which are here, know of calls each for itself: a call is told by its name and ranks.
+// Unseen ones that are here have not arrived. The oldest call comes first.
+func Together(waits []Wait, here []int) []Wait {
+	var all []Wait
+	for _, p := range waits {
+		i := slices.IndexFunc(all, func(x Wait) bool { return x.Call == p.Call && slices.Equal(x.ranks(), p.ranks()) })
+		if i < 0 {
+			all = append(all, p)
+			continue
+		}
+		x := &all[i]
+		x.Waiting = append(slices.Clone(x.Waiting), p.Waiting...)
+		inside := func(r int) bool { return slices.Contains(x.Waiting, r) }
+		x.Missing = slices.DeleteFunc(slices.Clone(x.Missing), inside)
+		x.Unseen = slices.DeleteFunc(slices.Clone(x.Unseen), inside)
+		if p.Since.Before(x.Since) {
+			x.Since = p.Since
+		}
+	}
+	for i := range all {
+		x := &all[i]
+		var unseen []int
+		for _, r := range x.Unseen {
+			if slices.Contains(here, r) {
+				x.Missing = append(x.Missing, r)
+			} else {
+				unseen = append(unseen, r)
+			}
+		}
+		x.Unseen = unseen
+		slices.Sort(x.Waiting)
+		slices.Sort(x.Missing)
+	}
+	slices.SortStableFunc(all, func(a, b Wait) int { return a.Since.Compare(b.Since) })
+	return all
+}
+
+// ranks are all of the call, in rising order.
+func (p Wait) ranks() []int {
+	return slices.Sorted(slices.Values(slices.Concat(p.Waiting, p.Missing, p.Unseen)))
 }
 
 // rankList is "rank 3" or "ranks 0 2".

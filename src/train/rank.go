@@ -59,6 +59,7 @@ func (j *job) withRank(world comm.Communicator, f func(*rank) error) (err error)
 		return err
 	}
 	defer func() {
+		r.tellWhere(err)
 		if closeErr := r.close(); err == nil {
 			err = closeErr
 		}
@@ -95,6 +96,7 @@ func (j *job) newRank(world comm.Communicator) (*rank, error) {
 	if r.backend, r.world, err = j.openDevice(world); err != nil {
 		return nil, err
 	}
+	j.watch(r.world)
 	r.stream = r.backend.NewStream("compute")
 	if world.Size() > 1 {
 		r.traffic = r.backend.NewStream("communication")

@@ -60,6 +60,8 @@ type job struct {
 	sharing   int       // ranks that share this process's cores; 0: its own alone
 
 	following sync.Once
+	watching  sync.Mutex     // of watched
+	watched   []comm.Watched // communicators of this process's ranks whose calls the world does not see
 
 	progress atomic.Int64 // counts whatever shows that the run lives
 	stopped  atomic.Bool  // asked to stop before its end

@@ -75,3 +75,20 @@ func (s *stream) watch() (err error) {
 	}
 	return err
 }
+
+// Mark is a point in a stream of which anybody may ask whether the device has passed it. The device's context is current in all calls.
+type Mark struct{ e C.CUevent }
+
+func NewMark() (*Mark, error) {
+	m := &Mark{}
+	return m, result(C.cuEventCreate(&m.e, C.CU_EVENT_DISABLE_TIMING))
+}
+
+// Set puts the mark behind what the CUstream was given so far.
+func (m *Mark) Set(raw unsafe.Pointer) error { return result(C.cuEventRecord(m.e, C.CUstream(raw))) }
+
+// Passed is true also when the device has stopped for good.
+func (m *Mark) Passed() bool { return C.cuEventQuery(m.e) != C.CUDA_ERROR_NOT_READY }
+
+// Free gives the event back.
+func (m *Mark) Free() { C.cuEventDestroy(m.e) }

@@ -3,11 +3,13 @@
 package nccl_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"cambium/src/backend"
 	"cambium/src/backend/cuda"
@@ -130,6 +132,133 @@ func TestCallsThatDifferFailOnAllRanks(t *testing.T) {
 	for q, err := range failures {
 		if err == nil || !strings.Contains(err.Error(), "mismatched calls") || !strings.Contains(err.Error(), "AllReduce of 101 x float32") {
 			t.Errorf("rank %d: %v", q, err)
+		}
+	}
+}
+
+// pair makes two ranks, a stream and a vector each.
+func pair(t *testing.T) (ranks []conformance.Rank, streams []backend.Stream, x []tensor.Tensor) {
+	t.Helper()
+	if need(t) < 2 || os.Getenv("CAMBIUM_CUDA_DRIVER") == "" {
+		t.Skip("two emulated devices are wanted")
+	}
+	ranks, errs := world(t, 2, true)
+	for q, r := range ranks {
+		if errs[q] != nil {
+			t.Fatal(errs[q])
+		}
+		mem, err := r.Backend.Alloc("test", 1024)
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams, x = append(streams, r.Backend.NewStream("test")), append(x, tensor.New(mem, 0, tensor.F32, 256))
+	}
+	t.Cleanup(func() { ranks[0].Comm.Abort(errors.New("the test has ended")) }) // before the devices are closed, which wait
+	return ranks, streams, x
+}
+
+// both runs f for both ranks at once.
+func both(ranks []conformance.Rank, f func(q int, c comm.Communicator)) {
+	var wg sync.WaitGroup
+	for q, r := range ranks {
+		wg.Go(func() { f(q, r.Comm) })
+	}
+	wg.Wait()
+}
+
+// pending waits for n calls of a rank that are under way.
+func pending(t *testing.T, c comm.Communicator, n int) []comm.Wait {
+	t.Helper()
+	for range 2000 {
+		if list := c.(comm.Watched).Pending(); len(list) == n {
+			return list
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("%v: want %d calls", c.(comm.Watched).Pending(), n)
+	return nil
+}
+
+// A rank knows what it waits in: of a communicator the first call that has not ended, of all that were split off too. That is so as
+// well after everything was broken off.
+func TestCallsUnderWayAreKnown(t *testing.T) {
+	ranks, streams, x := pair(t)
+	groups := make([]comm.Communicator, 2)
+	both(ranks, func(q int, c comm.Communicator) {
+		var err error
+		if groups[q], err = c.Split("pairs", 0, 1-q); err != nil { // the other way round
+			t.Error(err)
+			return
+		}
+		c.AllReduce(streams[q], "together", comm.Sum, x[q])
+		if err := streams[q].Sync(); err != nil {
+			t.Error(err)
+		}
+	})
+	for q, r := range ranks {
+		if list := r.Comm.(comm.Watched).Pending(); len(list) > 0 {
+			t.Errorf("rank %d: %v", q, list)
+		}
+	}
+	second := ranks[0].Backend.NewStream("second")
+	ranks[0].Comm.AllReduce(streams[0], "lonely", comm.Sum, x[0])
+	ranks[0].Comm.AllReduce(streams[0], "behind", comm.Sum, x[0])
+	groups[0].Recv(second, "from nobody", 0, x[0])
+	check := func(list []comm.Wait) {
+		t.Helper()
+		for i, want := range []string{`rank 0 waits in all-reduce "lonely" (by NCCL, call 2 of its group) since `, `rank 0 waits in exchange "from nobody" (by NCCL) since `} {
+			if got := list[i].String(); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, " (rank 1 is in other processes)") {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+	}
+	check(pending(t, ranks[0].Comm, 2))
+	lost := errors.New("lost")
+	ranks[1].Comm.Abort(lost)
+	for _, s := range []backend.Stream{streams[0], second, streams[1]} {
+		_ = s.Sync() // what breaks off first has the error, the other finds its work gone
+	}
+	check(pending(t, ranks[0].Comm, 2))
+	if list := ranks[1].Comm.(comm.Watched).Pending(); len(list) > 0 {
+		t.Errorf("rank 1: %v", list)
+	}
+}
+
+// TestFreeGivesTheCommunicatorBack counts the stand-in's pieces of shared memory, one a communicator and rank.
+func TestFreeGivesTheCommunicatorBack(t *testing.T) {
+	ranks, streams, x := pair(t)
+	mapped := func() int {
+		maps, err := os.ReadFile("/proc/self/maps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(maps), "cambium-nccl")
+	}
+	before := mapped()
+	for round := range 3 {
+		groups := make([]comm.Communicator, 2)
+		both(ranks, func(q int, c comm.Communicator) {
+			var err error
+			if groups[q], err = c.Split(fmt.Sprint("round ", round), 0, q); err != nil {
+				t.Error(err)
+				return
+			}
+			groups[q].AllReduce(streams[q], "sum", comm.Sum, x[q]) // it may be under way when Free is called
+		})
+		if got := mapped(); got != before+2 {
+			t.Errorf("round %d: %d pieces mapped with a group, %d without", round, got, before)
+		}
+		both(ranks, func(q int, c comm.Communicator) {
+			if err := comm.Free(groups[q]); err != nil {
+				t.Error(err)
+			}
+			c.AllReduce(streams[q], "after", comm.Sum, x[q])
+			if err := streams[q].Sync(); err != nil {
+				t.Error(err)
+			}
+		})
+		if got := mapped(); got != before {
+			t.Errorf("round %d: %d pieces mapped after Free, %d before the group", round, got, before)
 		}
 	}
 }

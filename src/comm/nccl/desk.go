@@ -24,13 +24,17 @@ type roomKey struct {
 type desk struct {
 	m      *member
 	s      backend.Stream
+	what   string
 	name   string
+	peers  []int // of messages
 	places int
 	calls  []call
 	after  []func() // copies to where results belong
 }
 
-func (m *member) open(s backend.Stream, name string) *desk { return &desk{m: m, s: s, name: name} }
+func (m *member) open(s backend.Stream, what, name string) *desk {
+	return &desk{m: m, s: s, what: what, name: name}
+}
 
 func (d *desk) call(kind, peer, count int, from, to tensor.Tensor, t tensor.DType) {
 	d.calls = append(d.calls, newCall(kind, peer, count, from, to, t))
@@ -38,7 +42,7 @@ func (d *desk) call(kind, peer, count int, from, to tensor.Tensor, t tensor.DTyp
 
 // close enqueues the group and what comes after it.
 func (d *desk) close() {
-	d.m.issue(d.s, d.name, d.calls)
+	d.m.issue(d)
 	for _, f := range d.after {
 		f()
 	}

@@ -5,5 +5,7 @@
 // where NCCL rounds them. The same grid and library give the same bits again.
 //
 // A rank whose device waits in NCCL looks for an Abort elsewhere and for NCCL's own errors, and then breaks all of its NCCL communicators
-// off. NCCL's communicators live until the process ends; a rank that NCCL's start fails on alone leaves the others waiting in theirs.
+// off. An event behind every group of calls lets the report of a run that stands still say in which call each device is. Free gives a
+// group's communicator back; the first one lives until the process ends. A rank that NCCL's start fails on alone leaves the others waiting
+// in theirs.
 package nccl

@@ -16,6 +16,7 @@ package nccl
 //     int (*ncclGetUniqueId)(uniqueId *);
 //     int (*ncclCommInitRank)(handle *, int, uniqueId, int);
 //     int (*ncclCommSplit)(handle, int, int, handle *, void *);
+//     int (*ncclCommDestroy)(handle);
 //     int (*ncclCommAbort)(handle);
 //     int (*ncclCommGetAsyncError)(handle, int *);
 //     const char *(*ncclGetErrorString)(int);
@@ -42,8 +43,8 @@ package nccl
 // // fill finds the functions and returns the name of one that is missing.
 // static const char *fill(table *t) {
 // #define FIND(f) if (!(*(void **)&t->f = dlsym(t->library, #f))) return #f
-//     FIND(ncclGetUniqueId); FIND(ncclCommInitRank); FIND(ncclCommSplit); FIND(ncclCommAbort); FIND(ncclCommGetAsyncError);
-//     FIND(ncclGetErrorString); FIND(ncclGetLastError); FIND(ncclGroupStart); FIND(ncclGroupEnd); FIND(ncclAllReduce);
+//     FIND(ncclGetUniqueId); FIND(ncclCommInitRank); FIND(ncclCommSplit); FIND(ncclCommDestroy); FIND(ncclCommAbort);
+//     FIND(ncclCommGetAsyncError); FIND(ncclGetErrorString); FIND(ncclGetLastError); FIND(ncclGroupStart); FIND(ncclGroupEnd); FIND(ncclAllReduce);
 //     FIND(ncclReduceScatter); FIND(ncclAllGather); FIND(ncclBroadcast); FIND(ncclReduce); FIND(ncclSend); FIND(ncclRecv);
 //     return NULL;
 // }
@@ -60,6 +61,7 @@ package nccl
 // static int getUniqueId(table *t, uniqueId *id) { return t->ncclGetUniqueId(id); }
 // static int initRank(table *t, handle *out, int n, uniqueId *id, int rank) { return t->ncclCommInitRank(out, n, *id, rank); }
 // static int split(table *t, handle c, int color, int key, handle *out) { return t->ncclCommSplit(c, color, key, out, NULL); }
+// static int destroy(table *t, handle c) { return t->ncclCommDestroy(c); }
 // static int abort_(table *t, handle c) { return t->ncclCommAbort(c); }
 // static int asyncError(table *t, handle c) { int e = 0, r = t->ncclCommGetAsyncError(c, &e); return r ? r : e; }
 // static const char *errorString(table *t, int r) { return t->ncclGetErrorString(r); }
@@ -186,6 +188,7 @@ func (l *library) split(parent handle, color, key int) (c handle, err error) {
 	return c, l.check(r, parent)
 }
 
+func (l *library) destroy(c handle) error    { return l.check(C.destroy(l.t, c), nil) }
 func (l *library) abort(c handle)            { C.abort_(l.t, c) }
 func (l *library) asyncError(c handle) error { return l.check(C.asyncError(l.t, c), c) }
 

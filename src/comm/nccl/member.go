@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"time"
 
 	"cambium/src/backend"
 	"cambium/src/backend/cuda"
@@ -15,15 +16,21 @@ import (
 
 // member is one rank of a communicator.
 type member struct {
-	w      *world
-	host   comm.Communicator
-	staged comm.Communicator // for what NCCL has no call for
-	turn   turn
-	inside sync.Mutex // a call into NCCL with raw
-	raw    handle     // nil after an abort
+	w       *world
+	host    comm.Communicator
+	staged  comm.Communicator // for what NCCL has no call for
+	ranks   []int             // member -> rank in the world
+	turn    turn
+	flights flights
+	inside  sync.Mutex // a call into NCCL with raw
+	raw     handle     // nil after an abort
 }
 
-var _ comm.Communicator = (*member)(nil)
+var _ interface {
+	comm.Communicator
+	comm.Watched
+	comm.Freer
+} = (*member)(nil)
 
 func (m *member) Rank() int { return m.host.Rank() }
 func (m *member) Size() int { return m.host.Size() }
@@ -34,7 +41,7 @@ func (m *member) AllReduce(s backend.Stream, name string, op comm.Op, parts ...t
 		m.staged.AllReduce(s, name, op, parts...)
 		return
 	}
-	d := m.open(s, name)
+	d := m.open(s, "all-reduce", name)
 	for _, t := range parts {
 		if t.Len() > 0 {
 			flat := d.both(t)
@@ -46,7 +53,7 @@ func (m *member) AllReduce(s backend.Stream, name string, op comm.Op, parts ...t
 
 // ReduceScatter is NCCL's where all ranks own the same sizes, else a Reduce to every owner.
 func (m *member) ReduceScatter(s backend.Stream, name string, from [][]tensor.Tensor, to []tensor.Tensor) {
-	d := m.open(s, name)
+	d := m.open(s, "reduce-scatter", name)
 	if equal(from) {
 		for i, t := range to {
 			if t.Len() > 0 {
@@ -72,7 +79,7 @@ func (m *member) ReduceScatter(s backend.Stream, name string, from [][]tensor.Te
 
 // AllGather is NCCL's where all ranks give the same sizes, else a Broadcast from every owner.
 func (m *member) AllGather(s backend.Stream, name string, from []tensor.Tensor, to [][]tensor.Tensor) {
-	d := m.open(s, name)
+	d := m.open(s, "all-gather", name)
 	if equal(to) {
 		for i, t := range from {
 			if t.Len() > 0 {
@@ -98,7 +105,7 @@ func (m *member) AllGather(s backend.Stream, name string, from []tensor.Tensor, 
 }
 
 func (m *member) AllToAll(s backend.Stream, name string, from, to []tensor.Tensor) {
-	d := m.open(s, name)
+	d := m.open(s, "all-to-all", name)
 	for q := range from {
 		d.send(q, from[q])
 		d.recv(q, to[q])
@@ -107,7 +114,7 @@ func (m *member) AllToAll(s backend.Stream, name string, from, to []tensor.Tenso
 }
 
 func (m *member) Broadcast(s backend.Stream, name string, root int, parts ...tensor.Tensor) {
-	d := m.open(s, name)
+	d := m.open(s, "broadcast", name)
 	for _, t := range parts {
 		if t.Len() == 0 {
 			continue
@@ -132,8 +139,10 @@ func (m *member) Recv(s backend.Stream, name string, from int, parts ...tensor.T
 }
 
 func (m *member) Exchange(s backend.Stream, name string, messages ...comm.Message) {
-	d := m.open(s, name)
+	d := m.open(s, "exchange", name)
+	d.peers = make([]int, 0, len(messages))
 	for _, x := range messages {
+		d.peers = append(d.peers, x.Peer)
 		for _, t := range x.Parts {
 			if x.Send {
 				d.send(x.Peer, t)
@@ -163,24 +172,53 @@ func (m *member) Split(name string, color, key int) (comm.Communicator, error) {
 	if err != nil {
 		return nil, err
 	}
+	first := int(binary.LittleEndian.Uint32(all[0])) // its number is the group's color
+	ranks := make([]int, len(all))
+	for i, b := range all {
+		ranks[i] = m.ranks[binary.LittleEndian.Uint32(b)]
+	}
 	m.turn.order.Lock()
 	n := m.turn.take()
 	m.turn.order.Unlock()
 	var raw handle
 	err = m.inTurn(n, func(parent handle) error {
-		return cuda.OnDevice(m.w.b, func() (err error) { // the first member's number is the group's color
-			raw, err = m.w.lib.split(parent, int(binary.LittleEndian.Uint32(all[0])), group.Rank())
+		return cuda.OnDevice(m.w.b, func() (err error) {
+			raw, err = m.w.lib.split(parent, first, group.Rank())
 			return err
 		})
 	})
 	if err := agree(m.host, name, err); err != nil {
 		return nil, fmt.Errorf("nccl: split %q: %w", name, err)
 	}
-	return m.w.member(group, raw), nil
+	return m.w.member(group, raw, ranks), nil
 }
 
-// Free frees the host communicator; NCCL's stays as long as the process.
-func (m *member) Free() error { return comm.Free(m.host) }
+// Free waits for the group's calls, on this rank's device, and gives NCCL's communicator and the host's back.
+func (m *member) Free() error {
+	m.turn.order.Lock()
+	n := m.turn.take()
+	m.turn.order.Unlock()
+	if err := m.inTurn(n, m.destroy); err != nil {
+		return err
+	}
+	m.w.forget(m)
+	return comm.Free(m.host)
+}
+
+// destroy needs inside. What comes too late finds no communicator.
+func (m *member) destroy(raw handle) error {
+	return cuda.OnDevice(m.w.b, func() error {
+		for m.flights.first() != nil {
+			if err := m.w.watched(); err != nil {
+				return err
+			}
+			time.Sleep(patience / 1000)
+		}
+		m.flights.free()
+		m.raw = nil
+		return m.w.lib.destroy(raw)
+	})
+}
 
 // Abort tells the other ranks through the host communicator; they see it when they wait for their devices.
 func (m *member) Abort(err error) {

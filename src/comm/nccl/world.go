@@ -5,6 +5,7 @@ package nccl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -49,7 +50,11 @@ func New(host comm.Communicator, b backend.Backend) (comm.Communicator, error) {
 		return nil, err
 	}
 	cuda.Watch(b, w.watch)
-	return w.member(host, raw), nil
+	ranks := make([]int, host.Size())
+	for q := range ranks {
+		ranks[q] = q
+	}
+	return w.member(host, raw, ranks), nil
 }
 
 // agree gathers whether all ranks succeeded. A rank that failed returns its own error, the others that of the first one.
@@ -101,18 +106,26 @@ type world struct {
 	host comm.Communicator
 
 	mu    sync.Mutex
-	err   error // why it was aborted
+	err   error       // why it was aborted
+	stuck []comm.Wait // what was under way then
 	comms []*member
 	rooms map[roomKey]*tensor.Memory
 }
 
-func (w *world) member(host comm.Communicator, raw handle) *member {
-	m := &member{w: w, host: host, raw: raw, staged: staged.New(host)}
+func (w *world) member(host comm.Communicator, raw handle, ranks []int) *member {
+	m := &member{w: w, host: host, raw: raw, ranks: ranks, staged: staged.New(host)}
 	m.turn.come = sync.NewCond(&m.turn.mu)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.comms = append(w.comms, m)
 	return m
+}
+
+// forget leaves out a member that is free.
+func (w *world) forget(m *member) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.comms = slices.DeleteFunc(slices.Clone(w.comms), func(x *member) bool { return x == m })
 }
 
 func (w *world) failure() error {
@@ -121,13 +134,21 @@ func (w *world) failure() error {
 	return w.err
 }
 
-// watch looks whether other ranks have given up or NCCL has, and breaks everything off then.
-func (w *world) watch() error {
+// watched is why this rank or another one has given up.
+func (w *world) watched() error {
 	if err := w.failure(); err != nil {
 		return err
 	}
-	if m, ok := w.host.(comm.Mortal); ok && m.Err() != nil {
-		return w.breakOff(m.Err())
+	if m, ok := w.host.(comm.Mortal); ok {
+		return m.Err()
+	}
+	return nil
+}
+
+// watch looks whether other ranks have given up or NCCL has, and breaks everything off then.
+func (w *world) watch() error {
+	if err := w.watched(); err != nil {
+		return w.breakOff(err)
 	}
 	w.mu.Lock()
 	comms := w.comms
@@ -144,12 +165,17 @@ func (w *world) watch() error {
 // breakOff ends NCCL's kernels on this rank's device. The first error stays and is returned.
 func (w *world) breakOff(err error) error {
 	w.mu.Lock()
-	first := w.err == nil
-	if first {
-		w.err = err
+	first, comms := w.err == nil, w.comms
+	w.mu.Unlock()
+	if !first {
+		return w.failure()
+	}
+	stuck := w.pending(comms)
+	w.mu.Lock()
+	if first = w.err == nil; first {
+		w.err, w.stuck = err, stuck
 	}
 	err = w.err
-	comms := w.comms
 	w.mu.Unlock()
 	if first {
 		for _, m := range comms {
@@ -218,20 +244,23 @@ func (m *member) inTurn(n uint64, f func(raw handle) error) error {
 	return f(m.raw)
 }
 
-// issue enqueues a group of calls in s.
-func (m *member) issue(s backend.Stream, name string, calls []call) {
-	if len(calls) == 0 {
+// issue enqueues a group of calls.
+func (m *member) issue(d *desk) {
+	if len(d.calls) == 0 {
 		return
 	}
 	m.turn.order.Lock()
 	defer m.turn.order.Unlock()
 	n := m.turn.take()
-	cuda.OnStream(s, name, func(stream unsafe.Pointer) error {
+	cuda.OnStream(d.s, d.name, func(stream unsafe.Pointer) error {
 		return m.inTurn(n, func(raw handle) error {
 			if stream == nil {
 				return nil
 			}
-			return m.w.lib.together(calls, raw, stream)
+			if err := m.w.lib.together(d.calls, raw, stream); err != nil {
+				return err
+			}
+			return m.flights.add(flight{what: d.what, name: d.name, number: n, peers: d.peers, since: time.Now()}, stream)
 		})
 	})
 }
