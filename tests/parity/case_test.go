@@ -35,6 +35,11 @@ type recorded struct {
 		WeightDecay float64 `json:"weight_decay"`
 		ClipGrad    float64 `json:"clip_grad"`
 	} `json:"adamw"`
+	Rounding map[string]struct { // by element type: how far torch is off in it
+		Losses    float64 `json:"losses"`
+		Logits    float64 `json:"logits"`
+		Gradients float64 `json:"gradients"`
+	} `json:"rounding"`
 	floats map[string][]float32
 	tokens []int32
 }
@@ -68,17 +73,31 @@ func load(t *testing.T, name string) *recorded {
 	return c
 }
 
-// spread is how ranks share a case: tp of them its layers, and groups of these its sequences.
+// spread is where a case runs, and how ranks share it: tp of them its layers, and groups of these its sequences.
 type spread struct {
 	tp, dp   int
-	sequence bool // sequence parallelism
+	sequence bool         // sequence parallelism
+	dtype    tensor.DType // of weights and activations
+	device   bool         // on the CUDA backend
 }
 
 func (w spread) String() string {
-	return fmt.Sprintf("tp %d dp %d sequence parallel %v", w.tp, w.dp, w.sequence)
+	text := fmt.Sprintf("tp %d dp %d sequence parallel %v, %v", w.tp, w.dp, w.sequence, w.dtype)
+	if w.device {
+		text += " on a device"
+	}
+	return text
 }
 
-// world is one rank's model of a case on the CPU, with its weights loaded.
+// open makes what a rank computes with, and the communicator that reaches its memory.
+func (w spread) open(all comm.Communicator) (backend.Backend, comm.Communicator, error) {
+	if w.device {
+		return openDevice(all)
+	}
+	return cpu.New(cpu.Options{Workers: 2}), all, nil
+}
+
+// world is one rank's model of a case, with its weights loaded.
 type world struct {
 	c               *recorded
 	b               backend.Backend
@@ -100,15 +119,18 @@ func (c *recorded) build(all comm.Communicator, how spread, inference bool) (w *
 	if err != nil {
 		return nil, err
 	}
-	w = &world{c: c, b: cpu.New(cpu.Options{Workers: 2}), batch: c.MicroBatch / g.DP, comm: all}
+	w = &world{c: c, batch: c.MicroBatch / g.DP}
+	if w.b, w.comm, err = how.open(all); err != nil {
+		return nil, err
+	}
 	w.s = w.b.NewStream("test")
-	if w.tp, err = split(all, g, grid.TP); err != nil {
+	if w.tp, err = split(w.comm, g, grid.TP); err != nil {
 		return nil, err
 	}
-	if w.dp, err = split(all, g, grid.DP); err != nil {
+	if w.dp, err = split(w.comm, g, grid.DP); err != nil {
 		return nil, err
 	}
-	if w.p, err = model.NewParams(w.b, l, all.Rank(), model.ParamOptions{Grads: !inference}); err != nil {
+	if w.p, err = model.NewParams(w.b, l, all.Rank(), model.ParamOptions{DType: how.dtype, Grads: !inference}); err != nil {
 		return nil, err
 	}
 	w.m, err = model.New(w.b, c.Function, w.p, model.Parallel{TP: w.tp, SequenceParallel: how.sequence},
@@ -121,7 +143,11 @@ func (c *recorded) build(all comm.Communicator, how spread, inference bool) (w *
 		if n := copy(whole, c.floats["w/"+h.Name]); n == 0 || n != len(c.floats["w/"+h.Name]) {
 			return nil, fmt.Errorf("%s: %d values recorded, want %d", h.Name, n, h.Len())
 		}
-		layout.Copy(tensor.HostBytes(w.p.Weight(h.Name).F32()), h.Box, h.Box, tensor.HostBytes(whole), layout.Whole(h.Shape), h.Box, 4)
+		part := make([]float32, h.Box.Volume())
+		layout.Copy(tensor.HostBytes(part), h.Box, h.Box, tensor.HostBytes(whole), layout.Whole(h.Shape), h.Box, 4)
+		if err := w.write(w.p.Weight(h.Name), part); err != nil {
+			return nil, err
+		}
 	}
 	n := w.m.Tokens()
 	mem, err := w.b.Alloc("tokens", 8*n)
@@ -130,8 +156,34 @@ func (c *recorded) build(all comm.Communicator, how spread, inference bool) (w *
 	}
 	w.tokens, w.targets = tensor.New(mem, 0, tensor.I32, n), tensor.New(mem, 4*n, tensor.I32, n)
 	w.m.SetMask(c.Mask)
-	w.load(0)
-	return w, nil
+	return w, w.load(0)
+}
+
+// write converts values to what a tensor holds.
+func (w *world) write(t tensor.Tensor, values []float32) error {
+	mem, err := w.b.Alloc("values", t.Len()*4)
+	if err != nil {
+		return err
+	}
+	defer w.b.Free(mem)
+	x := tensor.New(mem, 0, tensor.F32, t.Dims()...)
+	w.s.Upload(x, tensor.HostBytes(values))
+	w.s.Copy(t, x)
+	return w.s.Sync()
+}
+
+// read is what a tensor holds, without gaps between rows.
+func (w *world) read(t tensor.Tensor) ([]float32, error) {
+	values := make([]float32, t.Len())
+	mem, err := w.b.Alloc("values", t.Len()*4)
+	if err != nil {
+		return nil, err
+	}
+	defer w.b.Free(mem)
+	x := tensor.New(mem, 0, tensor.F32, t.Dims()...)
+	w.s.Copy(x, t)
+	w.s.Download(tensor.HostBytes(values), x)
+	return values, w.s.Sync()
 }
 
 func split(all comm.Communicator, g grid.Grid, d grid.Dim) (comm.Communicator, error) {
@@ -152,13 +204,17 @@ func (c *recorded) run(how spread, inference bool, f func(*world) error) error {
 }
 
 // load fills in the tokens of a step.
-func (w *world) load(step int) {
+func (w *world) load(step int) error {
 	cols := w.c.SeqLength
+	var tokens, targets []int32
 	for i := range w.batch {
 		at := (step*w.c.MicroBatch + w.dp.Rank()*w.batch + i) * (cols + 1)
-		copy(w.tokens.I32()[i*cols:(i+1)*cols], w.c.tokens[at:])
-		copy(w.targets.I32()[i*cols:(i+1)*cols], w.c.tokens[at+1:])
+		tokens = append(tokens, w.c.tokens[at:at+cols]...)
+		targets = append(targets, w.c.tokens[at+1:at+1+cols]...)
 	}
+	w.s.Upload(w.tokens, tensor.HostBytes(tokens))
+	w.s.Upload(w.targets, tensor.HostBytes(targets))
+	return w.s.Sync()
 }
 
 // difference is max |a - b| / max(max |b|, floor).

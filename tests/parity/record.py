@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Records the cases of this folder's Go test: python record.py (needs torch and safetensors), writes testdata/.
 
-A case is NAME.json (architecture, function, mask, optimizer, in the names of src/arch) and NAME.safetensors:
+A case is NAME.json (architecture, function, mask, optimizer, in the names of src/arch; and how far torch's own run in bf16 and in fp16 is
+from fp64, relative to the largest element, of gradients tensor by tensor) and NAME.safetensors:
   tokens [steps, B, T+1] int32     logits [B, T, V]     losses [B, T]     step_losses [steps]: before each AdamW step
   w/PARAMETER, g/PARAMETER         weights before the first step; gradient of the mean loss of batch 0
 Everything is computed in fp64 by autograd from weights that are exact in fp32, and rounded to fp32 at the end. The model is
@@ -70,7 +71,7 @@ def initial(m, gen):
 
 
 def rotation(m, T, sign):
-    """cos and sin [T, D], with xPos's powers: queries zeta^p (sign +1), keys zeta^-p (-1); arXiv 2104.09864, 2212.10554."""
+    """cos and sin [T, D], in fp64, with xPos's powers: queries zeta^p (sign +1), keys zeta^-p (-1); arXiv 2104.09864, 2212.10554."""
     D = m["kv_channels"]; i = torch.arange(0, D, 2, dtype=torch.float64)
     n = torch.arange(T, dtype=torch.float64)[:, None]
     angle = n * (m["rotary_base"] ** (-i / D))[None]
@@ -88,15 +89,17 @@ def rotate(x, cs):
 
 
 def forward(P, m, f, k, idx):
-    """Logits [B, T, vocab_size]. k is the growth mask, {} when not growing."""
-    B, T = idx.shape; C, H, K, D = m["hidden_size"], m["num_attention_heads"], m["num_query_groups"], m["kv_channels"]
+    """Logits [B, T, vocab_size]. k is the growth mask, {} when not growing. In 16 bits, P's type, what an operation gives is rounded once."""
+    B, T = idx.shape; kind = P["embedding.word_embeddings.weight"].dtype; C, H, K, D = m["hidden_size"], m["num_attention_heads"], m["num_query_groups"], m["kv_channels"]
     v = k.get("v", 1.0); ones = lambda n, old: torch.where(torch.arange(n) < old, 1.0, v).double()
     mask = ones(C, k["old_hidden"]) if k.get("old_hidden") else None
     units = ones(m["ffn_hidden_size"], k["old_ffn"]) if k.get("old_ffn") else None
-    heads = torch.tensor([v if h in k.get("new_heads", []) else 1.0 for h in range(H)], dtype=torch.float64)
+    heads = torch.tensor([v if h in k.get("new_heads", []) else 1.0 for h in range(H)], dtype=kind)
 
-    def norm(x, name):
-        g, b, eps = P[name + ".weight"], P.get(name + ".bias"), f["norm_eps"]
+    def norm(x, name): return exact_norm(x.double(), name).to(kind)
+    def exact_norm(x, name):
+        g, b, eps = P[name + ".weight"].double(), P.get(name + ".bias"), f["norm_eps"]
+        if b is not None: b = b.double()
         if mask is None: return F.layer_norm(x, (C,), g, b, eps) if b is not None else F.rms_norm(x, (C,), g, eps)
         S = mask.sum(); divisor = S if k.get("msg_statistics") else C
         if b is not None: x = x - (x * mask).sum(-1, keepdim=True) / S
@@ -112,13 +115,13 @@ def forward(P, m, f, k, idx):
         h = norm(x, f"layers.{l}.input_norm")
         q, key, val = (lin(h, "attention." + n).view(B, T, -1, D).transpose(1, 2) for n in ("query", "key", "value"))
         if m["position_embedding_type"] in ("rope", "xpos"):
-            q, key = rotate(q, rotation(m, T, 1)), rotate(key, rotation(m, T, -1))
+            q, key = rotate(q.double(), rotation(m, T, 1)).to(kind), rotate(key.double(), rotation(m, T, -1)).to(kind)
         o = F.scaled_dot_product_attention(q, key.repeat_interleave(H // K, 1), val.repeat_interleave(H // K, 1), is_causal=True)
         if not new: o = o * heads[None, :, None, None]
         x = x + branch * lin(o.transpose(1, 2).reshape(B, T, H * D), "attention.dense")
         h = norm(x, f"layers.{l}.post_attention_norm")
         t = F.silu(lin(h, "mlp.gate")) * lin(h, "mlp.fc1") if m["swiglu"] else F.gelu(lin(h, "mlp.fc1"), approximate="tanh")
-        if units is not None and not new: t = t * units
+        if units is not None and not new: t = t * units.to(kind)
         x = x + branch * lin(t, "mlp.fc2")
     scale = f["logit_scale"]
     if k.get("logit_scale_from"): scale = k["logit_scale_from"] + (scale - k["logit_scale_from"]) * v
@@ -131,6 +134,21 @@ def factors(m, name):
     w = m["hidden_size"] / m["mup_base_width"] if m["mup_base_width"] else 1.0
     if not name.endswith(".weight") or "norm" in name: return 1.0, 0.0
     return (1 / w, w) if name.startswith("layers.") else (1.0, 1.0)
+
+
+def apart(a, b, floor=0.0): return ((a.double() - b.double()).abs().max() / max(b.double().abs().max().item(), floor)).item()
+
+
+def rounding(m, f, k, exact, idx, targets, kind, loss_scale):
+    """How far a run in 16 bits is from fp64: losses, logits, and the gradient that differs most (as parity_test.go compares them)."""
+    P = {n[2:]: p.to(kind).requires_grad_(True) for n, p in exact.items() if n.startswith("w/")}
+    z = forward(P, m, f, k, idx)
+    each = F.cross_entropy(z.double().reshape(-1, m["vocab_size"]), targets.reshape(-1), reduction="none")
+    (each.mean() * loss_scale).backward()
+    largest = max(exact["g/" + n].abs().max().item() for n in P)
+    floor = lambda n: 1e-2 * largest if n.endswith("attention.key.bias") else 0.0
+    return dict(losses=apart(each.detach().view(idx.shape), exact["losses"]), logits=apart(z.detach(), exact["logits"]),
+                gradients=max(apart(p.grad.double() / loss_scale, exact["g/" + n], floor(n)) for n, p in P.items()))
 
 
 def record(name, m, k, seed):
@@ -153,8 +171,10 @@ def record(name, m, k, seed):
         losses.append(each.mean().item()); opt.step()
     out["step_losses"] = torch.tensor(losses).float()
     save_file({n: t.contiguous() for n, t in out.items()}, os.path.join(HERE, name + ".safetensors"))
+    first = tokens[0, :, :-1], tokens[0, :, 1:]
+    rounded = {"bf16": rounding(m, f, k, out, *first, torch.bfloat16, 1.0), "fp16": rounding(m, f, k, out, *first, torch.float16, 1024.0)}
     with open(os.path.join(HERE, name + ".json"), "w") as w:
-        json.dump(dict(model=m, function=f, mask=k, micro_batch=BATCH, seq_length=SEQ, adamw=ADAMW), w, indent=1); w.write("\n")
+        json.dump(dict(model=m, function=f, mask=k, micro_batch=BATCH, seq_length=SEQ, adamw=ADAMW, rounding=rounded), w, indent=1); w.write("\n")
     print(f"{name:16s} {sum(p.numel() for p in P.values())} parameters, losses {losses[0]:.4f} -> {losses[-1]:.4f}")
 
 
