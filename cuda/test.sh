@@ -24,7 +24,7 @@ on() { # DRIVER'S FOLDER, VARIABLES... -- ARGUMENTS OF go test...
 log=build/cuda/test.log
 trains() {
     on "$fast" CAMBIUM_EMU_SEED=3 -- -run Device ./src/bench ./src/cmd/cambium/doctor ./src/comm/staged ./tests/layouts ./tests/parity
-    on "$fast" CAMBIUM_NCCL="$fast/libnccl.so.2" CAMBIUM_EMU_DEVICES=8 CAMBIUM_EMU_SEED=5 -- -run 'Conformance|NCCL|Refused|Wrong|Differ|UnderWay|Free' ./src/comm/nccl ./src/train ./tests/layouts
+    on "$fast" CAMBIUM_NCCL="$fast/libnccl.so.2" CAMBIUM_EMU_DEVICES=8 CAMBIUM_EMU_SEED=5 -- -run 'Conformance|NCCL|Refused|Wrong|Differ|UnderWay|Free|OnGPUs' ./src/comm/nccl ./src/train ./tests/layouts
 }
 (trains) >"$log" 2>&1 &
 second=$!

@@ -32,3 +32,11 @@ func TestCallsOverNCCLThatHangAreReported(t *testing.T) {
 		}
 	}
 }
+
+// TestTheSteadyStepOnGPUsAllocatesNothingThere trains over NCCL where there is one, else through host memory.
+func TestTheSteadyStepOnGPUsAllocatesNothingThere(t *testing.T) {
+	if _, err := cuda.Devices(); err != nil {
+		t.Skipf("no device: %v", err)
+	}
+	steadyRun(t, 2, 3, 0, "backend=cuda")
+}
