@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"cambium/src/config"
-	"cambium/src/flops"
 	"cambium/src/report"
 	"cambium/src/telemetry"
 	"cambium/src/train"
@@ -20,11 +19,11 @@ type Variant struct {
 }
 
 // Variants are the growth run of cfg itself, its last model trained from scratch, and every smaller one alone, all with
-// the same number of operations (by flops.PaLM). A model trained alone takes the settings of the stage that it comes
+// the same number of operations (by the run's formula). A model trained alone takes the settings of the stage that it comes
 // from, the warm-up of the first stage, and the run's learning-rate curve stretched over its own length; where that
 // curve ends in WSD's decay, the decay takes the same share of the operations, which in the growth run are spent late.
 func Variants(cfg *config.Run) []Variant {
-	f, budget := flops.PaLM(), 0.0
+	f, budget := cfg.Formula(), 0.0
 	for i := range cfg.Stages {
 		s := &cfg.Stages[i]
 		budget += float64(s.Tokens()) * f.PerToken(s.Model, s.Train.SeqLength)
@@ -74,7 +73,7 @@ func oneCurve(cfg *config.Run) bool {
 
 // decayShare is the share of all operations that lie in the last WSDDecayFraction of all tokens.
 func decayShare(cfg *config.Run) float64 {
-	f, tokens := flops.PaLM(), 0.0
+	f, tokens := cfg.Formula(), 0.0
 	for i := range cfg.Stages {
 		tokens += float64(cfg.Stages[i].Tokens())
 	}

@@ -15,7 +15,6 @@ import (
 
 	"cambium/src/comm"
 	"cambium/src/config"
-	"cambium/src/flops"
 	"cambium/src/grid"
 	"cambium/src/pipeline"
 	"cambium/src/report"
@@ -181,7 +180,7 @@ func (o *ScalingOptions) measure(ctx context.Context, cfg *config.Run, g grid.Gr
 	if err != nil || m == nil {
 		return nil, err
 	}
-	s, f := &cfg.Stages[0], flops.PaLM()
+	s, f := &cfg.Stages[0], cfg.Formula()
 	p := &report.ScalingPoint{
 		Scaling: o.Kind, Nodes: places, Ranks: g.World(), TP: g.TP, PP: g.PP, Chunks: max(g.Chunks, 1), DP: g.DP,
 		MicroSize: s.Train.MicroBatchSize, BatchSize: s.Train.GlobalBatchSize, SeqLength: s.Train.SeqLength,

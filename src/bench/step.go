@@ -55,7 +55,7 @@ func Step(ctx context.Context, cfg *config.Run, world comm.World, version string
 	if err != nil || m == nil {
 		return nil, err
 	}
-	s, f := &cfg.Stages[0], flops.PaLM()
+	s, f := &cfg.Stages[0], cfg.Formula()
 	r := &StepResult{
 		Program: "cambium " + version, Backend: m.Backend, Parameters: s.Model.ParameterCount(), Tokens: int(s.TokensPerIteration()),
 		Ranks: m.World, Threads: m.Threads * m.World, FLOPsFormula: f.Name, Loss: m.Loss, Go: runtime.Version(),

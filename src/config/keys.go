@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cambium/src/arch"
+	"cambium/src/flops"
 	"cambium/src/pipeline"
 )
 
@@ -93,6 +94,7 @@ var keys = []Key{
 	key("comm", "", steers, anyValue, "how ranks on GPUs reach each other: nccl, staged (through host memory); auto: nccl where it is found and each rank has a GPU", CommAuto, CommNCCL, CommStaged),
 	key("gemm", "", steers, anyValue, "who multiplies matrices on GPUs: own kernels, cublaslt; auto: the faster one for a shape, timed when it is first met", GemmAuto, GemmOwn, GemmCublasLt),
 	key("threads_per_rank", "", steers, smallOr0, "worker threads a rank; 0: cores / ranks"),
+	key("flops_formula", "", steers, anyValue, "how operations are counted, for TFLOP/s, MFU and loss over operations", flops.Names()...),
 
 	key("tokenizer.type", "tokenizer-type", learns, anyValue, "kind of tokenizer", TokenizerBPE, TokenizerGPT2, TokenizerCL100K, TokenizerBytes, TokenizerNone),
 	key("tokenizer.path", "tokenizer-model", steers, anyValue, "tokenizer.json, or a folder with vocab.json and merges.txt"),

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"cambium/src/arch"
+	"cambium/src/flops"
 	"cambium/src/schedule"
 )
 
@@ -72,7 +73,7 @@ func build(root *node, sets []string, settings []Setting, r *report) (*Run, erro
 // (arXiv 2309.03852), which are those of most large models.
 func defaults() *Run {
 	return &Run{
-		Seed: 1234, RunDir: "runs/default", LocalRanks: 1, Backend: BackendCPU, Comm: CommAuto, Gemm: GemmAuto,
+		Seed: 1234, RunDir: "runs/default", LocalRanks: 1, Backend: BackendCPU, Comm: CommAuto, Gemm: GemmAuto, FLOPsFormula: flops.PaLM().Name,
 		Precision:  precisionDefaults(),
 		Optimizer:  Optimizer{WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, ClipGrad: 1},
 		Checkpoint: Checkpoint{Compression: CompressionAuto, BeforeGrowth: true, AtEnd: true},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cambium/src/arch"
+	"cambium/src/flops"
 	"cambium/src/grid"
 	"cambium/src/schedule"
 )
@@ -16,6 +17,7 @@ type Run struct {
 	Comm           string     `yaml:"comm"`             // how ranks on GPUs reach each other
 	Gemm           string     `yaml:"gemm"`             // who multiplies matrices on GPUs
 	ThreadsPerRank int        `yaml:"threads_per_rank"` // workers of a rank's backend; 0: cores / local ranks
+	FLOPsFormula   string     `yaml:"flops_formula"`    // how operations are counted: a name of flops.Formulas
 	Tokenizer      Tokenizer  `yaml:"tokenizer"`
 	Data           Data       `yaml:"data"`
 	Precision      Precision  `yaml:"precision"`
@@ -44,6 +46,15 @@ const (
 	GemmOwn      = "own"      // own kernels
 	GemmCublasLt = "cublaslt" // cuBLASLt, where it is found and supports a product
 )
+
+// Formula counts the run's operations.
+func (r *Run) Formula() flops.Formula {
+	f, err := flops.ByName(r.FLOPsFormula)
+	if err != nil {
+		return flops.PaLM() // of a run that was not loaded
+	}
+	return f
+}
 
 // World is the number of ranks.
 func (r *Run) World() int {

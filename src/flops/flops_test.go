@@ -109,36 +109,3 @@ func TestFormulasAreFoundByName(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// Megatron-LM's page on the distributed optimizer gives bytes a parameter.
-func TestStateBytes(t *testing.T) {
-	for _, dp := range []int{1, 2, 64} {
-		d := float64(dp)
-		within(t, "fp32", StateBytes(1000, FP32(), dp).Total(), 1000*(8+8/d), 1e-12)
-		within(t, "mixed", StateBytes(1000, Mixed(), dp).Total(), 1000*(6+12/d), 1e-12)
-	}
-}
-
-// Korthikanti et al.: 5as/h is 80 for GPT-3 and 64 for MT-NLG 530B; of their activations selective recomputation leaves 34 of 114
-// and 34 of 98 parts, "70% and 65%" less.
-func TestActivationBytes(t *testing.T) {
-	gpt3 := LayerShape{SeqLength: 2048, MicroBatch: 1, HiddenSize: 12288, Heads: 96}
-	mtnlg := LayerShape{SeqLength: 2048, MicroBatch: 1, HiddenSize: 20480, Heads: 128}
-	within(t, "GPT-3", LayerActivationBytes(gpt3, RecomputeNone), 2048*12288*114, 1e-12)
-	within(t, "MT-NLG", LayerActivationBytes(mtnlg, RecomputeNone), 2048*20480*98, 1e-12)
-	for name, c := range map[string]struct {
-		l    LayerShape
-		want float64
-	}{"GPT-3": {gpt3, 0.70}, "MT-NLG": {mtnlg, 0.65}} {
-		saved := 1 - LayerActivationBytes(c.l, RecomputeSelective)/LayerActivationBytes(c.l, RecomputeNone)
-		within(t, "saved by selective recomputation, "+name, saved, c.want, 0.01)
-	}
-	gpt3.TensorParallel = 8
-	sbh := 2048.0 * 12288
-	within(t, "tensor parallel", LayerActivationBytes(gpt3, RecomputeNone), sbh*(10+24.0/8+80.0/8), 1e-12)
-	within(t, "full", LayerActivationBytes(gpt3, RecomputeFull), sbh*2, 1e-12)
-	gpt3.SequenceParallel = true
-	within(t, "sequence parallel", LayerActivationBytes(gpt3, RecomputeNone), sbh*114/8, 1e-12)
-	within(t, "sequence parallel, selective", LayerActivationBytes(gpt3, RecomputeSelective), sbh*34/8, 1e-12)
-	within(t, "sequence parallel, full", LayerActivationBytes(gpt3, RecomputeFull), sbh*2/8, 1e-12)
-}

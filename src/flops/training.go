@@ -27,16 +27,22 @@ func Formulas() []Formula {
 	return []Formula{PaLM(), LLMC(), Megatron(), MegatronFull(), FLM(72), FLM(96)}
 }
 
+// Names are those of Formulas.
+func Names() (names []string) {
+	for _, f := range Formulas() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
 // ByName finds a formula.
 func ByName(name string) (Formula, error) {
-	var names []string
 	for _, f := range Formulas() {
 		if f.Name == name {
 			return f, nil
 		}
-		names = append(names, f.Name)
 	}
-	return Formula{}, fmt.Errorf("flops: unknown formula %q: want one of %s", name, strings.Join(names, ", "))
+	return Formula{}, fmt.Errorf("flops: unknown formula %q: want one of %s", name, strings.Join(Names(), ", "))
 }
 
 // PaLM is 6 N + 12 L H Q T: six operations a parameter, and attention over all T positions. N counts a tied table once

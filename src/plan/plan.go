@@ -52,7 +52,7 @@ func New(run *config.Run, o Options) (*Plan, error) {
 		o.RanksPerNode = 8
 	}
 	world := run.World()
-	p := &planner{run: run, options: o, formula: flops.PaLM(), dtype: dtypeOf(run.Precision.ParamsDType)}
+	p := &planner{run: run, options: o, formula: run.Formula(), dtype: dtypeOf(run.Precision.ParamsDType)}
 	p.plan = &Plan{
 		World: world, RanksPerNode: o.RanksPerNode, Nodes: (world + o.RanksPerNode - 1) / o.RanksPerNode,
 		DType: run.Precision.ParamsDType, Formula: p.formula.Name, Growths: []Growth{}, Warnings: []string{}, options: o,

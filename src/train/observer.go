@@ -42,7 +42,7 @@ type growthEvent struct {
 }
 
 func newObserver(j *job) *observer {
-	return &observer{job: j, formula: flops.PaLM(), begun: time.Now()}
+	return &observer{job: j, formula: j.cfg.Formula(), begun: time.Now()}
 }
 
 // begin opens the sinks at the iteration where the run takes up: what a run that was killed wrote after its last

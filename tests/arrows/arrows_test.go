@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"layout":     {"arch", "grid"},
 	"flops":      {"arch", "grid"},
 
-	"config": {"arch", "grid", "pipeline", "schedule"},
+	"config": {"arch", "flops", "grid", "pipeline", "schedule"},
 
 	"tensor":              {},
 	"backend":             {"rng", "tensor"},
