@@ -120,8 +120,8 @@ func (b *Batch) Cancel() error {
 	return err
 }
 
-// Alloc is memory of C's, from the beginning of a cache line: MPI may have it without more ado. Release gives it back. It is
-// nil when there is no more.
+// Alloc is memory of C's, from the beginning of a cache line: MPI may have it without more ado. It stays with the process, and is nil when
+// there is no more.
 func Alloc(n int) []byte {
 	p := C.cm_alloc(C.int64_t(n))
 	if p == nil {
@@ -129,6 +129,3 @@ func Alloc(n int) []byte {
 	}
 	return unsafe.Slice((*byte)(p), n)
 }
-
-// Release gives back what Alloc gave.
-func Release(b []byte) { C.cm_release(unsafe.Pointer(unsafe.SliceData(b))) }

@@ -85,7 +85,6 @@ cm_batch *cm_batch_new(int slots); // NULL where there is no memory
 void cm_batch_free(cm_batch *b);
 int cm_poll(uintptr_t batch, int tries, int all); // a number, so that Go need not look where the batch points
 void *cm_alloc(int64_t n); // at a cache line
-void cm_release(void *p);
 
 int cm_any_source(void);
 int cm_any_tag(void);
