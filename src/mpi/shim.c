@@ -285,7 +285,6 @@ void *cm_alloc(int64_t n) {
     return posix_memalign(&p, 64, n) == 0 ? p : NULL;
 }
 
-
 int cm_any_source(void) { return MPI_ANY_SOURCE; }
 int cm_any_tag(void) { return MPI_ANY_TAG; }
 int cm_undefined(void) { return MPI_UNDEFINED; }
