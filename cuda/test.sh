@@ -11,8 +11,11 @@ eval "$environment"
 "$go" vet -tags cuda ./src/backend/cuda ./src/comm/nccl
 "$go" tool -modfile=tools.mod staticcheck -tags cuda ./src/backend/cuda ./src/comm/nccl
 
+ran=$PWD/build/cuda/ran.txt # names of kernels that the tests ran
+rm -f "$ran"
+
 on() { # DRIVER'S FOLDER, VARIABLES... -- ARGUMENTS OF go test...
-    variables=CAMBIUM_CUDA_DRIVER=$1/libcuda.so.1
+    variables="CAMBIUM_CUDA_DRIVER=$1/libcuda.so.1 CAMBIUM_EMU_RAN=$ran"
     shift
     while [ "$1" != -- ]; do variables="$variables $1"; shift; done
     shift
@@ -36,6 +39,16 @@ on "$fast" CAMBIUM_CUBLASLT="$fast/libcublasLt.so.13" CAMBIUM_EMU_SEED=7 -- ${SH
 on "$fast" CAMBIUM_EMU_SM=90 CAMBIUM_EMU_SEED=2 -- -short -run 'Wgmma|Conformance/(Gemm|Attention).*16,_aligned' ./src/backend/cuda
 # One block at a time: what is found is the same, and no locks are taken.
 on "$checked" CAMBIUM_EMU_THREADS=1 -- -short -run '(TestConformance|Missing)/^([A-Za-z]+|Gemm_in_bf16|.*_in_bf16,_aligned)$' ./src/backend/cuda
+
+# Every kernel that was compiled has been in some test.
+if [ -e build/cuda/resources.txt ]; then
+    idle=$(awk '{ print $1 }' build/cuda/resources.txt | sort -u | while read -r k; do grep -qx "$k" "$ran" || echo "$k"; done)
+    if [ -n "$idle" ]; then
+        echo "test-cuda: no test ran these kernels:" $idle >&2
+        exit 1
+    fi
+    echo "test-cuda: tests ran all $(awk '{ print $1 }' build/cuda/resources.txt | sort -u | wc -l) kernels"
+fi
 
 "$go" build -tags cuda -o build/cuda/cambium ./src/cmd/cambium
 "$go" test -c -tags cuda -o build/cuda/conformance ./src/backend/cuda

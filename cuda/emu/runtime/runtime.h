@@ -21,6 +21,7 @@ struct Options {
     size_t memory = size_t{4} << 30;  // CAMBIUM_EMU_MEMORY: bytes a device
     int major = 8, minor = 0;         // CAMBIUM_EMU_SM: 80, 90, ...
     int driver = 13000;               // CAMBIUM_EMU_DRIVER: version
+    const char* ran = nullptr;        // CAMBIUM_EMU_RAN: file to which names of kernels that ran are appended
 };
 const Options& options();
 

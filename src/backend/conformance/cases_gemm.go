@@ -78,7 +78,7 @@ func (l *lab) operand(name string, rows, cols int, trans bool, space int) *buf {
 func caseGemmActivations(l *lab) {
 	for _, size := range some(l, gemmSizes) {
 		m, n, k := size[0], size[1], size[2]
-		for variant := range 5 {
+		for variant := range 7 {
 			if m*n*k > 1000000 && variant > 0 {
 				continue
 			}
@@ -87,16 +87,22 @@ func caseGemmActivations(l *lab) {
 	}
 }
 
-// gemmActivation: 0 GELU with Pre, 1 GELU without, 2 GELUGrad, 3 GELUGrad in place (C is Pre), 4 GELU with large values.
+// gemmActivation: 0 GELU with Pre, 1 GELU without, 2 GELUGrad, 3 GELUGrad in place (C is Pre), 4 GELU with large values, 5 and 6 are 2 and 3
+// with B as it is, which is what training has: the gradient of a linear layer's input.
 func (l *lab) gemmActivation(m, n, k, variant int) {
 	std := 1.0
 	if variant == 4 {
 		std = 30
 	}
 	a := l.buffer("a", read, l.stored, m, k, k, l.values(m*k, std))
-	b, bias := l.in("b", n, k, k+1), l.inVec("bias", n)
-	z := gemm(a.val, b.val, false, true, m, n, k, 1)
-	g := backend.Gemm{A: a.view, B: b.view, TransB: true}
+	transB := variant < 5
+	rows, cols := k, n
+	if transB {
+		rows, cols = n, k
+	}
+	b, bias := l.in("b", rows, cols, cols+1), l.inVec("bias", n)
+	z := gemm(a.val, b.val, false, transB, m, n, k, 1)
+	g := backend.Gemm{A: a.view, B: b.view, TransB: transB}
 	var c, pre *buf
 	switch variant {
 	case 0, 1, 4:
@@ -107,10 +113,10 @@ func (l *lab) gemmActivation(m, n, k, variant int) {
 			g.Pre = pre.view
 		}
 		g.C = c.view
-	case 2:
+	case 2, 5:
 		c, pre = l.out("c", m, n, n), l.in("pre", m, n, n+2)
 		g.Act, g.C, g.Pre = backend.GELUGrad, c.view, pre.view
-	case 3:
+	case 3, 6:
 		c = l.inout("c", m, n, n+2)
 		g.Act, g.C, g.Pre = backend.GELUGrad, c.view, c.view
 	}
@@ -122,9 +128,9 @@ func (l *lab) gemmActivation(m, n, k, variant int) {
 	case 1, 4:
 		unit, _ := roundoff(l.stored)                                                                                  // of z, before the activation
 		l.nearAt(c, mapped(z, func(_ int, v float64) float64 { return gelu(v) }), boundGemm+boundActivation+2*unit, 1) // far below 0 it cancels
-	case 2:
+	case 2, 5:
 		l.near(c, mapped(z, func(i int, v float64) float64 { return v * geluGrad(pre.val[i]) }), boundGemm+boundActivation)
-	case 3:
+	case 3, 6:
 		l.near(c, mapped(z, func(i int, v float64) float64 { return v * geluGrad(c.val[i]) }), boundGemm+boundActivation)
 	}
 	if l.Failed() {
