@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -142,10 +143,36 @@ func TestEveryKindOfBugIsCaught(t *testing.T) {
 		if want == "" {
 			want = c.fast
 		}
-		if got := emulate(t, "checked", c.name); !strings.Contains(got, want) {
+		got := emulate(t, "checked", c.name)
+		if !strings.Contains(got, want) {
 			t.Errorf("%s, checked: %q, want %q", c.name, got, want)
 		}
+		if strings.HasPrefix(want, "wrong") {
+			continue // nothing but the numbers shows it
+		}
+		if kernel := strings.Replace(c.name, "bug_freed", "add", 1); !strings.HasPrefix(got, "kernel "+kernel+", thread (") || !slices.ContainsFunc(marked(t, kernel), func(at string) bool { return strings.Contains(got, at) }) {
+			t.Errorf("%s, checked: %q names another kernel or line", c.name, got)
+		}
 	}
+}
+
+// marked are the places of a kernel's bug, as a report has them: lines that end so.
+func marked(t *testing.T, kernel string) (places []string) {
+	t.Helper()
+	source, err := os.ReadFile("testdata/kernels.cu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := false
+	for i, line := range strings.Split(string(source), "\n") {
+		if strings.Contains(line, "__global__ void ") {
+			inside = strings.Contains(line, "__global__ void "+kernel+"(")
+		}
+		if inside && strings.HasSuffix(line, "  // here") {
+			places = append(places, fmt.Sprintf("(kernels.cu:%d)", i+1))
+		}
+	}
+	return places
 }
 
 func TestAMissingEventBetweenStreamsShowsWithSomeSeed(t *testing.T) {

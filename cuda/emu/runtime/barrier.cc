@@ -100,11 +100,11 @@ void warpCollective(unsigned mask, void* mine, WarpOp op, const char* what) {
 }
 
 // land makes a thread's oldest groups of copies happen until so many are left.
-void land(Thread* t, size_t pending, const void* site) {
+void land(Thread* t, size_t pending) {
     while (t->groups.size() > pending) {
         for (const Copy& c : t->groups.front()) {
-            checkAccess(c.from, c.bytes, false, site);
-            checkAccess(c.to, c.fill, true, site);
+            checkAccess(c.from, c.bytes, false, c.site);
+            checkAccess(c.to, c.fill, true, c.site);
             memcpy(c.to, c.from, c.bytes);
             memset(c.to + c.bytes, 0, c.fill - c.bytes);
         }
@@ -114,9 +114,10 @@ void land(Thread* t, size_t pending, const void* site) {
 
 // An asynchronous copy lands when it is waited for, and not before: as late as the hardware may be.
 void asyncCopy(void* shared, const void* global, unsigned bytes, unsigned fill) {
+    const void* site = __builtin_return_address(0);
     if (reinterpret_cast<uintptr_t>(shared) % fill || reinterpret_cast<uintptr_t>(global) % fill)
-        fault(__builtin_return_address(0), "misaligned cp.async of %u bytes: shared %p, global %p", fill, shared, global);
-    currentBlock->running->open.push_back({static_cast<char*>(shared), static_cast<const char*>(global), bytes, fill});
+        fault(site, "misaligned cp.async of %u bytes: shared %p, global %p", fill, shared, global);
+    currentBlock->running->open.push_back({static_cast<char*>(shared), static_cast<const char*>(global), bytes, fill, site});
 }
 
 void asyncCommit() {
@@ -125,6 +126,6 @@ void asyncCommit() {
     t->open.clear();
 }
 
-void asyncWait(int pending) { land(currentBlock->running, static_cast<size_t>(pending), __builtin_return_address(0)); }
+void asyncWait(int pending) { land(currentBlock->running, static_cast<size_t>(pending)); }
 
 }  // namespace emu

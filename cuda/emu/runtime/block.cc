@@ -135,7 +135,7 @@ namespace {
 // exited looks at what a thread leaves behind when it returns from the kernel.
 void exited(BlockRun* b, Thread* t) {
     Warp& w = b->warps[t->warp];
-    land(t, 0, nullptr);
+    land(t, 0);
     landWrites(t, 0);
     pause(b, t);
     w.exited |= 1u << t->place.lane;

@@ -23,6 +23,7 @@ struct Copy {
     char* to;
     const char* from;
     unsigned bytes, fill;  // fill: bytes to write, the rest beyond bytes is zero
+    const void* site;      // of the call that started it
 };
 
 // TensorCopy is a box on its way from shared memory, Fetch one to it; Sleeper is who waits for a barrier in shared memory.
@@ -93,7 +94,7 @@ void pause(BlockRun*, const Thread*);
 // yield runs others until t may go on. When nobody can run it is a deadlock, which is a fault.
 void yield(BlockRun*, Thread* t);
 // land makes a thread's oldest groups of asynchronous copies happen until so many are left.
-void land(Thread* t, size_t pending, const void* site);
+void land(Thread* t, size_t pending);
 // landWrites does the same for its tensor stores; leftBehind looks at what a block that ends has in flight.
 void landWrites(Thread* t, size_t pending);
 void leftBehind(BlockRun* b);

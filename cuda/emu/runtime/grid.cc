@@ -156,6 +156,13 @@ std::string run(const Launch& l) {
     return g.report;
 }
 
+// helper tells whether a place is in a header that all kernels share.
+static bool helper(const std::string& line) {
+    for (const char* file : {"device.h:", "device.cuh:", "hopper.h:", "hopper.cuh:"})
+        if (line.rfind(file, 0) == 0) return true;
+    return false;
+}
+
 // sourceLine asks addr2line (binutils, which every compiler brings): a report is rare, and need not be quick.
 std::string sourceLine(const void* site) {
     static std::mutex mutex;
@@ -170,14 +177,13 @@ std::string sourceLine(const void* site) {
     snprintf(text, sizeof text, "addr2line -i -e '%s' 0x%lx 2>/dev/null", info.dli_fname, offset);
     std::string best;
     if (FILE* p = popen(text, "r")) {
-        while (fgets(text, sizeof text, p)) {  // inlined places first: the innermost one outside the emulator's own header
+        while (fgets(text, sizeof text, p)) {  // inlined places first: the innermost one outside the helpers of all kernels
             std::string s = text;
             while (!s.empty() && (s.back() == '\n' || s.back() == ' ')) s.pop_back();
             if (const size_t d = s.find(" (discriminator"); d != std::string::npos) s.resize(d);
             const size_t slash = s.rfind('/');
             if (slash != std::string::npos) s.erase(0, slash + 1);
-            if (s.find("??") == std::string::npos && (best.empty() || best.rfind("device.h:", 0) == 0 || best.rfind("device.cuh:", 0) == 0))
-                best = s;
+            if (s.find("??") == std::string::npos && (best.empty() || helper(best))) best = s;
         }
         pclose(p);
     }

@@ -4,7 +4,7 @@
 using namespace cambium;
 
 extern "C" __global__ void add(const float* a, const float* b, float* c, int n) {
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) c[i] = a[i] + b[i];
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) c[i] = a[i] + b[i];  // here
 }
 KERNEL(add);
 
@@ -52,12 +52,12 @@ KERNEL(votes);
 extern "C" __global__ void counter(int* n) { atomicAdd(n, 1); }
 KERNEL(counter);
 
-// ---- one bug each; x and y are 256 floats, blocks have 256 threads
+// ---- one bug each, at a line marked so; x and y are 256 floats, blocks have 256 threads
 
 extern "C" __global__ void bug_missing_barrier(const float* x, float* y) {
     __shared__ float s[256];
-    s[threadIdx.x] = x[threadIdx.x];
-    y[threadIdx.x] = s[255 - threadIdx.x];
+    s[threadIdx.x] = x[threadIdx.x];        // here
+    y[threadIdx.x] = s[255 - threadIdx.x];  // here
 }
 KERNEL(bug_missing_barrier);
 
@@ -65,9 +65,9 @@ extern "C" __global__ void bug_overwrite(const float* x, float* y) {  // no barr
     __shared__ float s[64];
     float sum = 0;
     for (int k = 0; k < 4; k++) {
-        if (threadIdx.x < 64) s[threadIdx.x] = x[k * 64 + threadIdx.x];
+        if (threadIdx.x < 64) s[threadIdx.x] = x[k * 64 + threadIdx.x];  // here
         __syncthreads();
-        for (int i = 0; i < 64; i++) sum += s[i];
+        for (int i = 0; i < 64; i++) sum += s[i];  // here
     }
     y[threadIdx.x] = sum;
 }
@@ -75,13 +75,13 @@ KERNEL(bug_overwrite);
 
 extern "C" __global__ void bug_missing_syncwarp(const float* x, float* y) {
     __shared__ float s[256];
-    s[threadIdx.x] = x[threadIdx.x];
-    y[threadIdx.x] = s[threadIdx.x ^ 1];
+    s[threadIdx.x] = x[threadIdx.x];      // here
+    y[threadIdx.x] = s[threadIdx.x ^ 1];  // here
 }
 KERNEL(bug_missing_syncwarp);
 
 extern "C" __global__ void bug_partial_barrier(const float* x, float* y) {
-    if (threadIdx.x < 64) __syncthreads();
+    if (threadIdx.x < 64) __syncthreads();  // here
     y[threadIdx.x] = x[threadIdx.x];
 }
 KERNEL(bug_partial_barrier);
@@ -91,7 +91,7 @@ extern "C" __global__ void bug_divergent_barrier(const float* x, float* y) {
         __syncthreads();
         y[threadIdx.x] = x[threadIdx.x];
     } else {
-        __syncthreads();
+        __syncthreads();  // here
         y[threadIdx.x] = -x[threadIdx.x];
     }
 }
@@ -99,28 +99,30 @@ KERNEL(bug_divergent_barrier);
 
 extern "C" __global__ void bug_partial_shuffle(const float* x, float* y) {
     float v = x[threadIdx.x];
-    if (threadIdx.x % 2) v = __shfl_xor_sync(0xffffffffu, v, 1);
+    if (threadIdx.x % 2) v = __shfl_xor_sync(0xffffffffu, v, 1);  // here
     y[threadIdx.x] = v;
 }
 KERNEL(bug_partial_shuffle);
 
 extern "C" __global__ void bug_deadlock(const float* x, float* y) {  // each half of the warp waits for all of it, elsewhere
     if (threadIdx.x % 32 < 16)
-        y[threadIdx.x] = __shfl_sync(0xffffffffu, x[threadIdx.x], 0);
+        y[threadIdx.x] = __shfl_sync(0xffffffffu, x[threadIdx.x], 0);  // here
     else
         __syncthreads();
 }
 KERNEL(bug_deadlock);
 
-extern "C" __global__ void bug_read_past_end(const float* x, float* y) { y[threadIdx.x] = x[threadIdx.x + 1]; }
+extern "C" __global__ void bug_read_past_end(const float* x, float* y) { y[threadIdx.x] = x[threadIdx.x + 1]; }  // here
 KERNEL(bug_read_past_end);
 
-extern "C" __global__ void bug_write_before_begin(const float* x, float* y) { y[static_cast<int>(threadIdx.x) - 1] = x[threadIdx.x]; }
+extern "C" __global__ void bug_write_before_begin(const float* x, float* y) {
+    y[static_cast<int>(threadIdx.x) - 1] = x[threadIdx.x];  // here
+}
 KERNEL(bug_write_before_begin);
 
 extern "C" __global__ void bug_shared_index(const float* x, float* y) {
     __shared__ float s[200];
-    s[threadIdx.x] = x[threadIdx.x];
+    s[threadIdx.x] = x[threadIdx.x];  // here
     __syncthreads();
     y[threadIdx.x] = s[199];
 }
@@ -128,14 +130,14 @@ KERNEL(bug_shared_index);
 
 extern "C" __global__ void bug_dynamic_shared(const float* x, float* y) {  // launched with 512 bytes
     DYNAMIC_SHARED(float, s);
-    s[threadIdx.x] = x[threadIdx.x];
+    s[threadIdx.x] = x[threadIdx.x];  // here
     __syncthreads();
     y[threadIdx.x] = s[0];
 }
 KERNEL(bug_dynamic_shared);
 
 extern "C" __global__ void bug_misaligned(const float* x, float* y) {
-    const float4 v = *reinterpret_cast<const float4*>(x + 1);
+    const float4 v = *reinterpret_cast<const float4*>(x + 1);  // here
     y[threadIdx.x] = v.x + v.y + v.z + v.w;
 }
 KERNEL(bug_misaligned);
@@ -143,15 +145,15 @@ KERNEL(bug_misaligned);
 extern "C" __global__ void bug_missing_copy_wait(const float* x, float* y) {
     __shared__ __align__(16) float s[256];
     if (threadIdx.x < 64) {
-        copyAsync(&s[threadIdx.x * 4], x + threadIdx.x * 4);
+        copyAsync(&s[threadIdx.x * 4], x + threadIdx.x * 4);  // here
         copyCommit();
     }
     __syncthreads();
-    y[threadIdx.x] = s[255 - threadIdx.x];
+    y[threadIdx.x] = s[255 - threadIdx.x];  // here
 }
 KERNEL(bug_missing_copy_wait);
 
-extern "C" __global__ void bug_blocks_race(const float* x, float* y) { y[threadIdx.x] = x[threadIdx.x] + blockIdx.x; }
+extern "C" __global__ void bug_blocks_race(const float* x, float* y) { y[threadIdx.x] = x[threadIdx.x] + blockIdx.x; }  // here
 KERNEL(bug_blocks_race);
 
 extern "C" __global__ void bug_uninitialised_shared(const float* x, float* y) {  // half of it is never written
