@@ -249,6 +249,7 @@ CU_API cuCtxSynchronize() {
 CU_API cuModuleLoadData(void** out, const void* image) {
     READY;
     if (!image) return kInvalidImage;
+    if (options().driver < 13000) return kUnsupportedVersion;  // than the compiler's
     *out = &module;
     return kSuccess;
 }

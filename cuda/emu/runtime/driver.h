@@ -27,6 +27,7 @@ enum Result {
     kInvalidDevice = 101,
     kInvalidImage = 200,
     kInvalidContext = 201,
+    kUnsupportedVersion = 222,
     kInvalidHandle = 400,
     kNotFound = 500,
     kNotReady = 600,

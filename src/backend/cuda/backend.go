@@ -158,7 +158,7 @@ func (b *gpu) Alloc(label string, bytes int) (*tensor.Memory, error) {
 	})
 	if err != nil {
 		free, total := b.free()
-		return nil, fmt.Errorf("cuda: %d MiB for %s on %s, of whose %d MiB %d are free: %w", bytes>>20, label, b.name, total>>20, free>>20, err)
+		return nil, fmt.Errorf("cuda: %d MiB for %s on %s, of whose %d MiB %d are free (%w): a smaller micro_batch_size, recompute_granularity or more GPUs for the model take less", bytes>>20, label, b.name, total>>20, free>>20, err)
 	}
 	b.count(label, bytes)
 	return mem, nil

@@ -64,8 +64,9 @@ func TestWhatIsMissingIsToldInOneSentence(t *testing.T) {
 		{"open", "CAMBIUM_CUDA_DRIVER=/nowhere/libcuda.so.1", "no NVIDIA driver on this machine (/nowhere/libcuda.so.1"},
 		{"open", "CAMBIUM_EMU_DEVICES=0", "the driver finds no GPU: see nvidia-smi and CUDA_VISIBLE_DEVICES"},
 		{"open", "CAMBIUM_EMU_SM=75", "has compute capability 7.5: Cambium needs 8.0 or later"},
+		{"open", "CAMBIUM_EMU_DRIVER=12040", "the driver of Cambium CPU emulation of sm_80 knows CUDA 12.4, and the kernels need 13.0: install a newer one, 580 or later"},
 		{"other", "CAMBIUM_EMU_DEVICES=2", "device 5 does not exist: this process sees 2"},
-		{"large", "CAMBIUM_EMU_MEMORY=1073741824", "3072 MiB for weights on Cambium CPU emulation of sm_80, of whose 1024 MiB 1024 are free"},
+		{"large", "CAMBIUM_EMU_MEMORY=1073741824", "3072 MiB for weights on Cambium CPU emulation of sm_80, of whose 1024 MiB 1024 are free (OutOfMemory): a smaller micro_batch_size"},
 	} {
 		if got := said(t, c.role, c.env); !strings.Contains(got, c.want) || strings.Count(got, "\n") > 0 {
 			t.Errorf("%s, %s: %q, want %q", c.role, c.env, got, c.want)

@@ -15,8 +15,7 @@ func Describe() (d Description, err error) {
 	if err != nil {
 		return d, err
 	}
-	version := cu.Version() // 13000 is 13.0
-	d.Driver = fmt.Sprintf("%d.%d", version/1000, version%1000/10)
+	d.Driver = versionText(cu.Version())
 	for i := range n {
 		b := &gpu{}
 		if b.device, err = cu.GetDevice(i); err != nil {

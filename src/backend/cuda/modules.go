@@ -33,19 +33,34 @@ func (b *gpu) loadModules() error {
 		}
 		m, err := cu.LoadData(string(image))
 		if err != nil {
-			return fmt.Errorf("cuda: kernels %s do not load on %s: %w: the program was built without code for this GPU, or the driver is older than CUDA 13", f.Name(), b.name, err)
+			return b.notLoaded(fmt.Sprintf("kernels %s do not load on %s: this program has no code for this GPU", f.Name(), b.name), err)
 		}
 		b.modules = append(b.modules, m)
 	}
 	if len(b.modules) == 0 {
 		m, err := cu.LoadData("the emulated driver needs no image")
 		if err != nil {
-			return fmt.Errorf("cuda: this program was built without kernels: build it with `make cuda`: %w", err)
+			return b.notLoaded("this program was built without kernels: build it with `make cuda`", err)
 		}
 		b.modules = append(b.modules, m)
 	}
 	return nil
 }
+
+// minDriver is the CUDA whose compiler makes the kernels (cuda/toolkit.sh), as cuDriverGetVersion has it: an older driver need not know what is in
+// them.
+const minDriver = 13000
+
+// notLoaded is why kernels do not load: the driver's age, if it is too old, or what else there is.
+func (b *gpu) notLoaded(why string, err error) error {
+	if v := cu.Version(); v < minDriver {
+		return fmt.Errorf("cuda: the driver of %s knows CUDA %s, and the kernels need %s: install a newer one, 580 or later (%w)", b.name, versionText(v), versionText(minDriver), err)
+	}
+	return fmt.Errorf("cuda: %s (%w)", why, err)
+}
+
+// versionText is a version of CUDA as people write it: 13000 is 13.0.
+func versionText(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
 
 // kernel finds a kernel by name. One that does not exist is a mistake of the program.
 func (b *gpu) kernel(name string) *kernel {
