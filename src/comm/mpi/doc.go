@@ -10,6 +10,10 @@
 // done is then one lock and one way into C, where a worker would first have to wake up. What has not ended after about
 // 100 microseconds goes on in the stream.
 //
+// Ranks of one node have lanes to each other in memory that they share: a short message is written into a slot, found by its key, and
+// read or added up where it lies, and neither rank enters C. What finds no free slot goes by MPI, and so does everything where
+// ranks can share no memory (no room in /dev/shm).
+//
 // A sum over n ranks is a reduce-scatter (each rank gets everyone's values for its share and adds them in rank order) and,
 // for an all-reduce, an all-gather of the shares; large shares go in pieces, so that adding overlaps with the wire. Short
 // vectors go from everyone to everyone at once, with a checksum of the call, which finds ranks that make different calls.
