@@ -4,13 +4,38 @@ package bench
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"cambium/src/backend/cuda"
+	"cambium/src/tensor"
 	"cambium/src/train"
 )
 
 // With a GPU, or the emulated driver: the kernels of a step are seen, and the peak is the device's own.
+// Every operation tells of which kernels it consists.
+func TestDeviceKernelsAreNamed(t *testing.T) {
+	b, err := cuda.Open(0)
+	if err != nil {
+		t.Skipf("no device: %v", err)
+	}
+	defer b.Close()
+	shape, err := KernelShapeNamed("tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := Kernels(b, KernelOptions{Shape: shape, DType: tensor.BF16, Samples: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begins := map[string]string{"gemm logits, own": "gemm_", "attention forward": "attention_", "classifier": "classifier_", "adamw": "adamw_bf16", "sum of squares": "sum_squares_f32"}
+	for _, r := range k.Rows {
+		if len(r.Kernels) == 0 || !strings.HasPrefix(r.Kernels[0], begins[r.Name]) {
+			t.Errorf("%s: kernels %v, want %s...", r.Name, r.Kernels, begins[r.Name])
+		}
+	}
+}
+
 func TestDeviceStepIsProfiled(t *testing.T) {
 	if _, err := cuda.Devices(); err != nil {
 		t.Skipf("no device: %v", err)

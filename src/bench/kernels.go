@@ -2,6 +2,7 @@ package bench
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -143,7 +144,27 @@ func (m *kernelBench) row(k kernelCase) (report.KernelRow, error) {
 	row.ColdUS, row.ColdNoise = 1e6*median(cold), noise(cold)
 	row.BatchUS, row.BatchNoise, row.BestUS = 1e6*median(batch), noise(batch), 1e6*slices.Min(batch)
 	row.GBs, row.GFLOPs = k.bytes/median(batch)/1e9, k.flops/median(batch)/1e9
-	return row, nil
+	row.Kernels, err = m.launched(enqueue)
+	return row, err
+}
+
+// launched are the kernels that an operation consists of, in the order of the alphabet.
+func (m *kernelBench) launched(enqueue func(backend.Stream)) (names []string, err error) {
+	p, ok := m.b.(backend.Profiler)
+	if !ok {
+		return nil, nil
+	}
+	p.StartProfile()
+	enqueue(m.s)
+	err = m.s.Sync()
+	times, profileErr := p.StopProfile()
+	for _, t := range times {
+		if t.Kernel != "" {
+			names = append(names, t.Kernel)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), errors.Join(err, profileErr)
 }
 
 // prepare gives an operation memory of its own, with numbers in it.

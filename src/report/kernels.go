@@ -34,6 +34,8 @@ type KernelRow struct {
 	BestUS     float64 `json:"batch_us_min"`
 	GBs        float64 `json:"gbs"`
 	GFLOPs     float64 `json:"gflops"`
+	// Kernels are what the device was given for it, by name; none where the backend does not tell.
+	Kernels []string `json:"kernels,omitempty"`
 }
 
 // Roof is the rate in GFLOP/s that the device's roofs allow an operation: the peak, or the copy's bandwidth times its operations a

@@ -117,7 +117,7 @@ func TestAWayThatIsWrongIsLeftOut(t *testing.T) {
 	p := newProducts(t, b)
 	for _, accumulate := range []bool{false, true} {
 		c := callOf(backend.Gemm{C: p.c, A: p.a, B: p.b, TransA: true, Accumulate: accumulate})
-		idle := way{"idle", func(*stream, *gemmCall) error { return nil }}
+		idle := way{"idle", nil, func(*stream, *gemmCall) error { return nil }}
 		var best way
 		p.s.(*stream).enqueue(op{name: "test", run: func(s *stream) (err error) {
 			best, err = s.fastest(&c, append([]way{idle}, waysOf(s, &c, gemmAuto)...))

@@ -45,7 +45,7 @@ func blasWays(s *stream, c *gemmCall) []way {
 	}
 	ways := make([]way, algorithms(p))
 	for i := range ways {
-		ways[i] = way{fmt.Sprintf("cublaslt %d", i), func(s *stream, c *gemmCall) error {
+		ways[i] = way{fmt.Sprintf("cublaslt %d", i), nil, func(s *stream, c *gemmCall) error {
 			if gelu == nil {
 				return l.multiply(s, p, i, c, c.c)
 			}

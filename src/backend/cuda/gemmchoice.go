@@ -31,7 +31,16 @@ type launcher func(s *stream, c *gemmCall) error
 // way is one implementation, ready for the calls of a shape.
 type way struct {
 	name   string
+	kernel *kernel // nil: not ours
 	launch launcher
+}
+
+// by is who does the work, for a profile.
+func (w *way) by() string {
+	if w.kernel != nil {
+		return w.kernel.name
+	}
+	return w.name
 }
 
 // maker looks whether it has an implementation, or several, for the calls of c's shape.
@@ -101,7 +110,7 @@ func runGemm(s *stream, o *op) error {
 		}
 		s.gemms[k] = w
 	}
-	s.last, o.by, o.grid = o.name, w.name, dim{uint32(c.m), uint32(c.n), uint32(c.k)} // for a profile: who, and what
+	s.last, o.by, o.grid = o.name, w.by(), dim{uint32(c.m), uint32(c.n), uint32(c.k)} // for a profile: who, and what
 	return w.launch(s, c)
 }
 

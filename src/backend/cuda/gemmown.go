@@ -26,12 +26,12 @@ func mmaWays(s *stream, c *gemmCall) []way {
 	}
 	k := s.b.kernel("gemm_mma_" + c.types() + "_" + c.form())
 	grid := dim{uint32(ceilDiv(int(c.n), mmaTile)), uint32(ceilDiv(int(c.m), mmaTile)), 1}
-	return []way{{"mma", func(s *stream, c *gemmCall) error { return start(s, k, grid, threads256, mmaShared, &c.gemmArgs) }}}
+	return []way{{"mma", k, func(s *stream, c *gemmCall) error { return start(s, k, grid, threads256, mmaShared, &c.gemmArgs) }}}
 }
 
 // simtWays is cuda/gemm/simt.cu, which takes everything.
 func simtWays(s *stream, c *gemmCall) []way {
 	k := s.b.kernel("gemm_simt_" + c.types())
 	grid := dim{uint32(ceilDiv(int(c.n), 64)), uint32(ceilDiv(int(c.m), 64)), 1}
-	return []way{{"simt", func(s *stream, c *gemmCall) error { return start(s, k, grid, threads256, 0, &c.gemmArgs) }}}
+	return []way{{"simt", k, func(s *stream, c *gemmCall) error { return start(s, k, grid, threads256, 0, &c.gemmArgs) }}}
 }

@@ -37,7 +37,7 @@ func wgmmaWays(s *stream, c *gemmCall) []way {
 	k := s.b.kernel("gemm_wgmma_" + c.types() + act + "_" + c.form())
 	blocks, split := schedule(int(c.m), int(c.n), int(c.k), s.b.units, k.cluster)
 	grid, threads := dim{uint32(blocks), 1, 1}, dim{384, 1, 1}
-	return []way{{"wgmma", func(s *stream, c *gemmCall) error {
+	return []way{{"wgmma", k, func(s *stream, c *gemmCall) error {
 		w := s.wgmmaArgs(c)
 		if split {
 			w.split = 1
