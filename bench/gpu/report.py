@@ -1,9 +1,9 @@
 """Makes the page of a machine from what bench/gpu/run.sh left in a folder.
 
-    python3 bench/gpu/report.py RESULTS [--resources build/cuda/resources.txt] [--target sm_90a] > README.md
+    python3 bench/gpu/report.py RESULTS [--resources build/cuda/resources.txt] [--tested build/cuda/tested.txt] > README.md
 
 Prints Markdown: kernels beside PyTorch's and the device's roofs, training steps, where a step's time goes, conformance,
-compute-sanitizer, static resources. What is not in the folder is called unmeasured.
+compute-sanitizer, every kernel with its tests and static resources. What is not in the folder is called unmeasured.
 """
 
 import argparse
@@ -57,8 +57,7 @@ def kernels(folder):
         for k in ours["kernels"]:
             plain, _, mode = k["name"].partition(", ")
             peer = by_name.get(plain) if same else None
-            bound = k["flops"] / k["bytes"] > peak / copy
-            share = k["gflops"] / peak if bound else k["gbs"] / copy
+            share, bound = of_roof(k, peak, copy)
             rate = f"{k['gflops'] / 1e3:.0f} TFLOP/s" if bound else f"{k['gbs']:.0f} GB/s"
             ratio = peer["batch_us"] / k["batch_us"] if peer else None
             if ratio and not mode:
@@ -149,22 +148,59 @@ def checks(folder):
     print()
 
 
-def resources(path, target):
-    rows = []
-    for line in read(path).splitlines():
+def shares(folder):
+    """What share of its roof every kernel had, and in what: {kernel: [(share, text)]}. An operation of several kernels is measured as a whole.
+    Which they are the results say themselves, or launched.json beside them, for those of a time when they did not."""
+    out = {}
+    launched = load(folder, "launched.json") or {}
+    for path in sorted(glob.glob(os.path.join(folder, "kernels-*", "kernels.json"))):
+        name, ours = os.path.basename(os.path.dirname(path)).removeprefix("kernels-"), load(path)
+        for k in ours["kernels"]:
+            share, bound = of_roof(k, ours["peak_gflops"], ours["copy_gbs"])
+            for kernel in k.get("kernels") or launched.get(name, {}).get(k["name"], []):
+                out.setdefault(kernel, []).append((share, f"{percent(share)} of the {'GEMM' if bound else 'copy'} ({k['name'].removesuffix(', own')})"))
+    return out
+
+
+def of_roof(k, peak, copy):
+    """The share of the nearer roof, and whether that is arithmetic."""
+    bound = k["flops"] / k["bytes"] > peak / copy
+    return (k["gflops"] / peak if bound else k["gbs"] / copy), bound
+
+
+def every_kernel(folder, resources, tested):
+    """Every kernel with its tests, static resources on every target, and share of its roof."""
+    by, targets = {}, []
+    for line in read(resources).splitlines():
         w = line.split()  # name target N registers N bytes shared N bytes stack N bytes spilled
-        if len(w) == 13 and w[1] == target:
-            rows.append(["`" + w[0] + "`", w[2], w[4], w[7], w[10]])
-    if rows:
-        print(f"## Static resources, {target}\n\nBy ptxas; shared memory without what a launch asks for.\n")
-        print(table(["kernel", "registers", "shared, bytes", "stack, bytes", "spilled, bytes"], rows))
+        if len(w) == 13:
+            by.setdefault(w[0], {})[w[1]] = [int(w[i]) for i in (2, 4, 7, 10)]
+            targets = sorted({*targets, w[1]}, key=lambda t: int(re.sub(r"\D", "", t)))
+    if not by:
+        return
+    tests = {w[0]: w[1:] for w in map(str.split, read(tested).splitlines())}
+    measured = shares(folder)
+    print("## Every kernel\n\nTests: cases of `backend/conformance` that run it, against float64 (" + ("on the emulated driver" if tests else "not recorded: cuda/tested.sh") + "). "
+          f"Registers, shared memory (without what a launch asks for) and spills by ptxas, for {', '.join(targets)}; one number where they agree; wgmma is sm_90a's alone. "
+          "Share of its roof: measured here, of the operation that it is all or part of; the range where there are several.\n")
+    rows = []
+    for name in sorted(by):
+        at = [by[name].get(t) for t in targets]
+
+        def cell(i):
+            values = [str(x[i]) for x in at if x]
+            return values[0] if len(set(values)) == 1 else " / ".join(values)
+        known = sorted(measured.get(name, []))
+        share = "unmeasured" if not known else known[0][1] if len(known) == 1 else f"{percent(known[0][0])} to {known[-1][1]}"
+        rows.append([f"`{name}`", " ".join(tests.get(name, ["-"])), cell(0), cell(1), cell(3), share])
+    print(table(["kernel", "tests", "registers", "shared, bytes", "spilled, bytes", "share of its roof"], rows))
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("results")
     p.add_argument("--resources", default="build/cuda/resources.txt", help="of cuda/compile.sh")
-    p.add_argument("--target", default="sm_90a")
+    p.add_argument("--tested", default="build/cuda/tested.txt", help="of cuda/tested.sh")
     p.add_argument("--title", help="default: the GPU's name")
     a = p.parse_args()
     machine = read(a.results, "machine.txt").strip()
@@ -180,7 +216,7 @@ def main():
         profile(*one)
     print("## Checks\n")
     checks(a.results)
-    resources(a.resources, a.target)
+    every_kernel(a.results, a.resources, a.tested)
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ sanitizer() {
 }
 
 for part in $parts; do $part; done
-command -v "$python" >/dev/null && "$python" "$here/report.py" "$out" --resources "$root/build/cuda/resources.txt" >"$out/README.md"
+command -v "$python" >/dev/null && "$python" "$here/report.py" "$out" --resources "$root/build/cuda/resources.txt" --tested "$root/build/cuda/tested.txt" >"$out/README.md"
 echo "bench/gpu: $(($(date +%s) - began)) s"
 [ -z "$failed" ] || { echo "bench/gpu: failed:$failed; see $out" >&2; exit 1; }
 echo "bench/gpu: results in $out"
