@@ -224,6 +224,22 @@ func TestCallsUnderWayAreKnown(t *testing.T) {
 	}
 }
 
+// What went wrong in a group's last call is not forgotten with the group.
+func TestFreeTellsOfCallsThatDiffer(t *testing.T) {
+	ranks, streams, x := pair(t)
+	both(ranks, func(q int, c comm.Communicator) {
+		group, err := c.Split("pairs", 0, q)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		group.AllReduce(streams[q], "uneven", comm.Sum, x[q].Slice(0, 100+q))
+		if err := comm.Free(group); err == nil || !strings.Contains(err.Error(), "mismatched calls") {
+			t.Errorf("rank %d: Free: %v", q, err)
+		}
+	})
+}
+
 // TestFreeGivesTheCommunicatorBack counts the stand-in's pieces of shared memory, one a communicator and rank.
 func TestFreeGivesTheCommunicatorBack(t *testing.T) {
 	ranks, streams, x := pair(t)

@@ -4,6 +4,7 @@ package nccl
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -208,11 +209,12 @@ func (m *member) Free() error {
 // destroy needs inside. What comes too late finds no communicator.
 func (m *member) destroy(raw handle) error {
 	return cuda.OnDevice(m.w.b, func() error {
-		for m.flights.first() != nil {
-			if err := m.w.watched(); err != nil {
+		for under := true; under; time.Sleep(patience / 1000) {
+			under = m.flights.first() != nil
+			// In this order: what went wrong in the last call is known when it has ended, and to nobody behind destroy.
+			if err := errors.Join(m.w.watched(), m.w.lib.asyncError(raw)); err != nil {
 				return err
 			}
-			time.Sleep(patience / 1000)
 		}
 		m.flights.free()
 		m.raw = nil
