@@ -18,7 +18,8 @@
 // cublaslt is a libcublasLt.so.13 for it: the products that Cambium asks for, on a host thread in the order of streams, with layouts, alignments,
 // workspaces and algorithms checked.
 //
-// Not covered: time, bank conflicts, occupancy, the rounding of the hardware's own exp, mma and wgmma, clusters of blocks.
+// Not covered: time, bank conflicts, occupancy, the rounding of the hardware's own exp, mma and wgmma, clusters of blocks. Races hide
+// behind a barrier of other threads of the block, for any barrier counts as one of all; blocks that wait for each other's flags look like a race.
 //
 // Environment: CAMBIUM_EMU_THREADS (blocks at a time), CAMBIUM_EMU_SEED, CAMBIUM_EMU_DEVICES, CAMBIUM_EMU_MEMORY (bytes a device),
 // CAMBIUM_EMU_SM (80, 90), CAMBIUM_EMU_DRIVER (version), CAMBIUM_EMU_NCCL_VERSION,

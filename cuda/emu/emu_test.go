@@ -123,6 +123,7 @@ func TestEveryKindOfBugIsCaught(t *testing.T) {
 		{"bug_overwrite", "wrong", "race: write of shared memory"},
 		{"bug_missing_syncwarp", "wrong", "race: write of shared memory"},
 		{"bug_missing_copy_wait", "wrong", "race: write of shared memory"},
+		{"bug_missing_barrier_matrices", "wrong", "race: read of shared memory"},
 		{"bug_blocks_race", "wrong", "race: write of device memory at byte 0 of an allocation of 1024 bytes, which thread 0 of another block has written"},
 		{"bug_partial_barrier", "192 threads returned while the others wait in a block barrier (kernels.cu:", ""},
 		{"bug_divergent_barrier", "divergent barrier: others of the block wait in kernels.cu:", ""},

@@ -33,6 +33,7 @@ struct Product {
     uint64_t a, b;
     uint32_t registers[4];
     bool accumulate, alongA, alongB, bf16;
+    const void* site = nullptr;
 };
 void productStart(const Product& p);
 void productCommit();

@@ -188,6 +188,7 @@ void setUp(BlockRun* b, const Launch& l, uint3 index) {
     b->count = b->live = size.x * size.y * size.z;
     b->arrived = b->warpsReady = 0;
     b->epoch = 0;
+    b->behalf = nullptr;
     b->number = ++blocks;
     b->random = options().seed ? (options().seed + l.sequence * 0x9e3779b97f4a7c15ull + index.x * 31 + index.y * 17 + index.z) | 1 : 0;
     b->report.clear();
@@ -248,7 +249,7 @@ void fault(const void* site, const char* format, ...) {
         fprintf(stderr, "cuda/emu: %s\n", what);
         abort();
     }
-    b->report = std::string("kernel ") + b->launch->kernel->name + ", " + threadName(*b->running) + ": " + what;
+    b->report = std::string("kernel ") + b->launch->kernel->name + ", " + threadName(b->behalf ? *b->behalf : *b->running) + ": " + what;
     if (site) b->report += " (" + sourceLine(site) + ")";
     leave(b);
 }
@@ -256,7 +257,7 @@ void fault(const void* site, const char* format, ...) {
 bool identity(Identity* out) {
     const BlockRun* b = currentBlock;
     if (!b || !b->running) return false;
-    const Thread* t = b->running;
+    const Thread* t = b->behalf ? b->behalf : b->running;
     *out = {t->index, t->warp, b->epoch, b->warps[t->warp].epoch, b->number, b->launch->sequence};
     return true;
 }
@@ -272,6 +273,8 @@ void dynamicRegion(uintptr_t* begin, size_t* size) {
     *begin = reinterpret_cast<uintptr_t>(currentBlock->running->place.dynamicShared);
     *size = currentBlock->launch->shared;
 }
+
+const void* callSite() { return currentBlock->running->site; }
 
 const char* runningKernel() { return currentBlock && currentBlock->launch ? currentBlock->launch->kernel->name : nullptr; }
 

@@ -26,6 +26,8 @@ struct Copy {
     const void* site;      // of the call that started it
 };
 
+struct Thread;
+
 // TensorCopy is a box on its way from shared memory, Fetch one to it; Sleeper is who waits for a barrier in shared memory.
 struct TensorCopy {
     const void* tile;
@@ -40,8 +42,8 @@ struct Fetch {
     int x, y;
     uint64_t* barrier;
     const void* site;
+    const Thread* by;
 };
-struct Thread;
 struct Sleeper {
     Thread* thread;
     uint64_t* barrier;
@@ -79,7 +81,8 @@ struct BlockRun {
     int reducing = 0, reduced = 0;
     std::vector<Fiber*> idle;
     Thread* running = nullptr;
-    Fiber* done = nullptr;  // of a thread that ended: idle once nobody stands on it
+    const Thread* behalf = nullptr;  // whose accesses are checked, when they are not those of running
+    Fiber* done = nullptr;           // of a thread that ended: idle once nobody stands on it
     std::string report;
     std::vector<Fetch> fetches;
     std::vector<Sleeper> sleepers;

@@ -36,7 +36,7 @@ float f16(uint32_t pair, int half) {
 // 2 (l mod 4), A[g or g+8][t, t+1 or t+8, t+9], B[t, t+1 or t+8, t+9][g], C[g or g+8][t, t+1].
 template <float (*Unpack)(uint32_t, int)>
 void mma(void** lanes, unsigned mask) {
-    if (mask != ~0u) fault(nullptr, "mma.sync by a part of a warp: lanes %08x", mask);
+    if (mask != ~0u) fault(callSite(), "mma.sync by a part of a warp: lanes %08x", mask);
     float a[16][16], b[16][8], c[16][8];
     for (unsigned i = 0; i < kWarp; i++) {
         const Mma* m = static_cast<Mma*>(lanes[i]);
@@ -60,11 +60,12 @@ void mma(void** lanes, unsigned mask) {
 // load gives lane l elements [l/4][2 (l mod 4), +1] of four 8x8 matrices of 16-bit elements, whose rows lanes 8k to 8k+7 point
 // at; transposed gives [2 (l mod 4), +1][l/4].
 void load(void** lanes, unsigned mask, bool transposed) {
-    if (mask != ~0u) fault(nullptr, "ldmatrix by a part of a warp: lanes %08x", mask);
+    if (mask != ~0u) fault(callSite(), "ldmatrix by a part of a warp: lanes %08x", mask);
     for (unsigned i = 0; i < kWarp; i++) {
         const void* row = static_cast<MatrixLoad*>(lanes[i])->row;
-        if (reinterpret_cast<uintptr_t>(row) % 16) fault(nullptr, "ldmatrix: the row of lane %u at %p is not aligned to 16 bytes", i, row);
-        checkAccess(row, 16, false, nullptr);
+        if (reinterpret_cast<uintptr_t>(row) % 16)
+            fault(callSite(), "ldmatrix: the row of lane %u at %p is not aligned to 16 bytes", i, row);
+        checkAccess(row, 16, false, callSite());
     }
     for (unsigned i = 0; i < kWarp; i++) {
         for (unsigned k = 0; k < 4; k++) {

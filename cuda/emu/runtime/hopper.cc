@@ -64,7 +64,9 @@ void landFetches(BlockRun* b, uint64_t* barrier) {
             } else {
                 memset(to, 0, bytes);
             }
+            b->behalf = f.by;
             checkAccess(to, bytes, true, f.site);
+            b->behalf = nullptr;
         });
         p.bytes -= static_cast<int64_t>(m.boxRows * m.boxColumns * m.element);
     }
@@ -133,7 +135,10 @@ void barrierWait(uint64_t* barrier, int parity) {
 void tensorFetch(void* tile, const void* map, int x, int y, uint64_t* barrier) {
     const void* site = __builtin_return_address(0);
     checkTile(tile, site);
-    currentBlock->fetches.push_back({tile, matrix(map, site), x, y, barrier, site});
+    const TensorMatrix& m = matrix(map, site);
+    for (uint64_t r = 0; r < m.boxRows; r++)  // it may land at once: nobody reads the tile any more
+        for (uint64_t c = 0; c < m.boxColumns * m.element; c += 16) checkAccess(place128(static_cast<char*>(tile), r, c), 16, true, site);
+    currentBlock->fetches.push_back({tile, m, x, y, barrier, site, currentBlock->running});
     settle(currentBlock, barrier);
 }
 
@@ -219,10 +224,26 @@ float number(uint16_t bits, bool bf16) {
     return static_cast<float>(v);
 }
 
+const char* swizzled(uint64_t address) { return reinterpret_cast<const char*>(address ^ (address >> 7 & 7) << 4); }
+
 float element(uint64_t address, bool bf16) {
     uint16_t bits;
-    memcpy(&bits, reinterpret_cast<const char*>(address ^ (address >> 7 & 7) << 4), 2);
+    memcpy(&bits, swizzled(address), 2);
     return number(bits, bf16);
+}
+
+uint64_t elementA(const Product& p, uint64_t row, uint64_t k) { return p.a + (p.alongA ? row * 128 + k * 2 : k * 128 + row * 2); }
+uint64_t elementB(const Product& p, uint64_t column, uint64_t k) {
+    return p.b + (p.alongB ? column * 128 + k * 2 : column / 64 * 8192 + k * 128 + column % 64 * 2);
+}
+
+// checkOperands looks at what the calling thread reads: its rows of A, and of B, which every thread reads as a whole, one element in 128.
+void checkOperands(const Thread* t, const Product& p) {
+    const unsigned first = t->place.thread.x % 128 / 32 * 16 + t->place.lane / 4;
+    for (unsigned h = 0; h < 2 && p.a; h++)
+        for (unsigned k = 0; k < 16; k++) checkAccess(swizzled(elementA(p, first + 8 * h, k)), 2, false, p.site);
+    for (unsigned i = t->place.thread.x % 128; i < 32 * static_cast<unsigned>(p.size); i += 128)
+        checkAccess(swizzled(elementB(p, i / 16, i % 16)), 2, false, p.site);
 }
 
 // operandA is rows 16 w + l / 4 and + 8 of A, for warp w of the warpgroup and lane l. In registers a row lies in four lanes, which give
@@ -233,7 +254,7 @@ void operandA(const Thread* t, const Product& p, float (&a)[2][16]) {
         for (unsigned k = 0; k < 16; k++) {
             const uint64_t row = first + 8 * h;
             if (p.a) {
-                a[h][k] = element(p.a + (p.alongA ? row * 128 + k * 2 : k * 128 + row * 2), p.bf16);
+                a[h][k] = element(elementA(p, row, k), p.bf16);
                 continue;
             }
             const Thread& owner = currentBlock->threads[t->index - lane % 4 + k % 8 / 2];
@@ -246,13 +267,14 @@ void operandA(const Thread* t, const Product& p, float (&a)[2][16]) {
 // compute is the calling thread's share: those rows, columns 8 j + 2 (l mod 4) and + 1.
 void compute(const Thread* t, const Product& p) {
     float a[2][16];
+    checkOperands(t, p);
     operandA(t, p, a);
     for (unsigned j = 0; j < static_cast<unsigned>(p.size) / 4; j++) {
         for (unsigned e = 0; e < 2; e++) {
             const uint64_t column = 8 * j + t->place.lane % 4 * 2 + e;
             float sum[2] = {0, 0};
             for (unsigned k = 0; k < 16; k++) {
-                const float b = element(p.b + (p.alongB ? column * 128 + k * 2 : column / 64 * 8192 + k * 128 + column % 64 * 2), p.bf16);
+                const float b = element(elementB(p, column, k), p.bf16);
                 sum[0] += a[0][k] * b;
                 sum[1] += a[1][k] * b;
             }
@@ -266,7 +288,11 @@ void compute(const Thread* t, const Product& p) {
 
 }  // namespace
 
-void productStart(const Product& p) { currentBlock->running->productsOpen.push_back(p); }
+void productStart(const Product& p) {
+    Thread* t = currentBlock->running;
+    t->productsOpen.push_back(p);
+    t->productsOpen.back().site = __builtin_return_address(0);
+}
 
 void productCommit() {
     Thread* t = currentBlock->running;
@@ -275,6 +301,7 @@ void productCommit() {
     t->productsOpen.clear();
 }
 
+// productWait: a product is the warpgroup's as a whole, and so is its end.
 void productWait(size_t pending) {
     Thread* t = currentBlock->running;
     while (t->products.size() > pending) {

@@ -45,6 +45,8 @@ const Kernel* findKernel(const char* name);
 // fault ends the launch that the calling fiber belongs to. site is a code address, for the source line.
 [[noreturn]] void fault(const void* site, const char* format, ...) __attribute__((format(printf, 2, 3)));
 
+// callSite is where the calling fiber entered the collective operation that it is in.
+const void* callSite();
 // sourceLine is "file.cu:12" of a code address, or its module and offset where nobody can tell.
 std::string sourceLine(const void* site);
 

@@ -153,6 +153,15 @@ extern "C" __global__ void bug_missing_copy_wait(const float* x, float* y) {
 }
 KERNEL(bug_missing_copy_wait);
 
+extern "C" __global__ void bug_missing_barrier_matrices(const float* x, float* y) {  // ldmatrix of what other warps wrote
+    __shared__ __align__(16) float s[256];
+    s[threadIdx.x] = x[threadIdx.x];
+    uint32_t r[4] = {};
+    if (threadIdx.x >= 224) loadMatrices(r, &s[threadIdx.x % 32 * 4]);  // here
+    y[threadIdx.x] = __uint_as_float(r[0]);
+}
+KERNEL(bug_missing_barrier_matrices);
+
 extern "C" __global__ void bug_blocks_race(const float* x, float* y) { y[threadIdx.x] = x[threadIdx.x] + blockIdx.x; }  // here
 KERNEL(bug_blocks_race);
 
