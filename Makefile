@@ -11,7 +11,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 export CGO_ENABLED ?= $(shell command -v cc >/dev/null 2>&1 && echo 1 || echo 0)
 
 .DEFAULT_GOAL := build
-.PHONY: help train build mpi cuda gpu-bench test test-cuda emulator test-race test-arm64 lint fmt bench clean
+.PHONY: help train build mpi cuda cuda-mpi gpu-bench test test-cuda emulator test-race test-arm64 lint fmt bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,6 +30,10 @@ mpi: setup ## bin/cambium-mpi: the same program, whose ranks mpirun and srun sta
 cuda: setup ## bin/cambium-cuda: with the CUDA backend, its kernels for sm_80, sm_90a and sm_100 inside
 	@env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && cuda/compile.sh "$$CAMBIUM_CUDA_TOOLKIT" build/cuda src/backend/cuda/kernels \
 	&& $(GO) build -tags cuda -ldflags '$(LDFLAGS)' -o bin/cambium-cuda ./src/cmd/cambium
+
+cuda-mpi: cuda ## bin/cambium-cuda-mpi: both: ranks that mpirun and srun start, on GPUs; with the MPI that MPICC= or the PATH gives
+	@cc=$$(.ci/mpi) && env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && CC=$$cc CGO_ENABLED=1 $(GO) build -tags mpi,cuda -ldflags '$(LDFLAGS)' -o bin/cambium-cuda-mpi ./src/cmd/cambium \
+	&& echo "bin/cambium-cuda-mpi: built with $$cc"
 
 gpu-bench: setup ## bin/cuda-conformance, which bench/gpu/run.sh carries to a machine with a GPU
 	@env=$$(GO=$(GO) cuda/env.sh build/cuda) && eval "$$env" && $(GO) test -c -tags cuda -o bin/cuda-conformance ./src/backend/cuda

@@ -15,6 +15,9 @@ import (
 // onDevices makes ranks compute on GPUs, or on the emulated one, with messages through host memory.
 const onDevices = "backend=cuda"
 
+// programTags are what the program for ranks of MPI is built with.
+const programTags = "mpi,cuda"
+
 func needDevice(t *testing.T) {
 	t.Helper()
 	if _, err := cuda.Devices(); err != nil {
@@ -66,6 +69,24 @@ func TestDevicesTrainOverNCCL(t *testing.T) {
 	got = run(t, growOnDevices(t, t.TempDir(), 4, deviceGrids, onDevices, byNCCL))
 	apart = compare(t, got, want, bounds{1e-4, 2e-3})
 	t.Logf("growing: losses differ by %.1e at most, gradient norms by %.1e", apart.loss, apart.norm)
+}
+
+// Ranks of MPI, each a process with a device, train by NCCL, whose id they share by MPI, and through host memory what ranks as goroutines do.
+func TestDevicesOverMPITrainByNCCLOrHostMemory(t *testing.T) {
+	needDevice(t)
+	if n, err := cuda.Devices(); err != nil || n < 2 || nccl.Find() != nil {
+		t.Skipf("%d devices (%v); NCCL: %v", n, err, nccl.Find())
+	}
+	start := overMPI(t)
+	c := cut{tp: 2, pp: 1, dp: 1, sequence: true}
+	for _, by := range []string{"comm=nccl", "comm=staged"} {
+		t.Run(by, func(t *testing.T) {
+			sets := []string{"train.train_iters=3", onDevices, by}
+			want := run(t, configure(t, t.TempDir(), "gpt2", "fp32", c, sets...))
+			got := start(c.world(), configure(t, t.TempDir(), "gpt2", "fp32", c, sets...))
+			compare(t, got, want, bounds{})
+		})
+	}
 }
 
 // deviceGrids are those of a growing run on four ranks.

@@ -31,11 +31,11 @@ func overMPI(t *testing.T) func(ranks int, cfg *config.Run) *telemetry.History {
 		}
 	}
 	program := filepath.Join(t.TempDir(), "cambium-mpi")
-	build := exec.Command("go", "build", "-tags", "mpi", "-o", program, "./src/cmd/cambium")
+	build := exec.Command("go", "build", "-tags", programTags, "-o", program, "./src/cmd/cambium")
 	build.Dir = filepath.Join("..", "..")
 	build.Env = append(os.Environ(), "CC=mpicc", "CGO_ENABLED=1")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build -tags mpi: %v\n%s", err, out)
+		t.Fatalf("go build -tags %s: %v\n%s", programTags, err, out)
 	}
 	version, _ := exec.Command("mpirun", "--version").Output() // of MPICH, which has no such flags, it is not "Open MPI"
 	var flags []string

@@ -1,0 +1,6 @@
+//go:build !cuda
+
+package layouts
+
+// programTags are what the program for ranks of MPI is built with.
+const programTags = "mpi"
