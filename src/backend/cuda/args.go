@@ -4,6 +4,7 @@ package cuda
 
 import (
 	"fmt"
+	"reflect"
 	"unsafe"
 
 	"cambium/src/tensor"
@@ -85,8 +86,48 @@ func enqueue[A any](s *stream, name, kernel string, grid, block dim, shared uint
 	if o.size > maxArgs {
 		panic(fmt.Sprintf("cuda: the parameter of %s has %d bytes", kernel, o.size))
 	}
-	copy(o.args[:], unsafe.Slice((*byte)(unsafe.Pointer(args)), o.size))
+	put(s, &o, args)
 	s.enqueue(o)
+}
+
+// put gives an operation its arguments. Bytes that belong to no field are zero: Go leaves there what the stack had, and a run is known
+// again by its bytes.
+func put[A any](s *stream, o *op, args *A) {
+	copy(o.args[:], unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args)))
+	t := reflect.TypeFor[A]()
+	holes, known := s.b.holes.Load(t)
+	if !known {
+		used := make([]bool, t.Size())
+		mark(t, used)
+		var free []int
+		for i, u := range used {
+			if !u {
+				free = append(free, i)
+			}
+		}
+		holes, _ = s.b.holes.LoadOrStore(t, free)
+	}
+	for _, i := range holes.([]int) {
+		o.args[i] = 0
+	}
+}
+
+// mark tells which bytes of a type are of fields.
+func mark(t reflect.Type, used []bool) {
+	switch t.Kind() {
+	case reflect.Struct:
+		for f := range t.Fields() {
+			mark(f.Type, used[f.Offset:])
+		}
+	case reflect.Array:
+		for i := range t.Len() {
+			mark(t.Elem(), used[uintptr(i)*t.Elem().Size():])
+		}
+	default:
+		for i := range t.Size() {
+			used[i] = true
+		}
+	}
 }
 
 // blockThreads is the size of a block for kernels that go through rows of n elements together: whole warps.

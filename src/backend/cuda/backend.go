@@ -93,7 +93,8 @@ type gpu struct {
 	chosen  map[gemmKey]string // who does GEMMs: see gemmchoice.go
 	choices []string           // of them, made by time: for people
 
-	graphs bool // runs of operations become CUDA graphs
+	holes  sync.Map // of types of arguments, []int: see put
+	graphs bool     // runs of operations become CUDA graphs
 	counts graphCounts
 
 	profile atomic.Pointer[profile] // while a step is profiled

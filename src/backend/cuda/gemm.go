@@ -37,7 +37,7 @@ func (s *stream) Gemm(g backend.Gemm) {
 	}
 	c.mode = s.b.gemmMode()
 	o := op{name: "gemm", call: runGemm, size: int(unsafe.Sizeof(c))}
-	*(*gemmCall)(unsafe.Pointer(&o.args)) = c
+	put(s, &o, &c)
 	s.enqueue(o)
 }
 

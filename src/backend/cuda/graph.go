@@ -26,6 +26,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"unsafe"
+
+	"cambium/src/backend"
 )
 
 // A run of operations that comes again, with the same kernels, grids and parameters, is captured into a CUDA graph the second time and launched
@@ -45,6 +47,12 @@ func graphsWanted() bool { return os.Getenv(graphsVariable) != "off" }
 
 // graphCounts are for tests.
 type graphCounts struct{ captured, replayed, refused atomic.Int64 }
+
+// Graphs is how many graphs of b were captured so far, and how many launched.
+func Graphs(b backend.Backend) (captured, launched int64) {
+	c := &b.(*gpu).counts
+	return c.captured.Load(), c.replayed.Load()
+}
 
 // run is one that has been seen.
 type run struct {

@@ -5,7 +5,9 @@ package cuda
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"testing"
+	"unsafe"
 
 	"cambium/src/backend"
 	"cambium/src/tensor"
@@ -140,5 +142,28 @@ func TestOnlySoManyRunsAreRemembered(t *testing.T) {
 	}
 	if n := len(s.(*stream).runs.known); n != maxGraphs {
 		t.Errorf("%d runs are remembered, want %d", n, maxGraphs)
+	}
+}
+
+// A run is known again whatever the stack had where its arguments have no field.
+func TestArgumentsHaveNoStrayBytes(t *testing.T) {
+	b := opened(gemmOwn)(t).(*gpu)
+	defer b.Close()
+	s := b.NewStream("test").(*stream)
+	var dirty, clean op
+	x := classifierArgs{}
+	put(s, &clean, &x)
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&x)), unsafe.Sizeof(x))
+	used := make([]bool, len(bytes))
+	mark(reflect.TypeFor[classifierArgs](), used)
+	stray := 0
+	for i, u := range used {
+		if !u {
+			bytes[i] = 0xa5
+			stray++
+		}
+	}
+	if put(s, &dirty, &x); stray == 0 || dirty.args != clean.args {
+		t.Errorf("%d bytes between fields, and they came along: % x", stray, dirty.args[:len(bytes)])
 	}
 }
